@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mdr_tune.backbones.by_name import build_backbone
     from mdr_tune.backbones.conv4 import Conv4
     from mdr_tune.backbones.families import check_takes
-    from mdr_tune.backbones.weights import check_weights, fetch_weights
+    from mdr_tune.backbones.weights import check_weights, fetch_weights, where_weights_are
 
 __all__ = [
     "Backbone",
@@ -21,13 +21,14 @@ __all__ = [
     "check_takes",
     "check_weights",
     "fetch_weights",
+    "where_weights_are",
 ]
 _MODULES = {
     "backbone": ["Backbone"],
     "by_name": ["build_backbone"],
     "conv4": ["Conv4"],
     "families": ["check_takes"],
-    "weights": ["check_weights", "fetch_weights"],
+    "weights": ["check_weights", "fetch_weights", "where_weights_are"],
 }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mdr_tune.backbones.family import BackboneFamily
 from mdr_tune.backbones.image_limits import ImageLimits
+from mdr_tune.backbones.timm_family import TimmFamily
 from mdr_tune.util.errors import UnknownName
 from mdr_tune.util.nearest_name import did_you_mean
 
@@ -121,19 +122,29 @@ class TorchvisionFamily(BackboneFamily):
 
 NONE: Mapping[str, Any] = MappingProxyType({})
 """The arguments of a network that gets none."""
-FAMILIES: list[BackboneFamily] = [Conv4Family(), BNInceptionFamily(), IdentityFamily(), TorchvisionFamily()]
+FAMILIES: list[BackboneFamily] = [
+    Conv4Family(),
+    BNInceptionFamily(),
+    IdentityFamily(),
+    TorchvisionFamily(),
+    TimmFamily(),
+]
 
 
 def family_of(name: str) -> BackboneFamily:
     """Return the family of the backbone `name`. If there is none, UnknownName is raised and suggests the nearest name.
 
-    Libraries such as torchvision are imported and asked only if `name` is in no family's `names`.
+    Libraries such as torchvision are imported and asked only if `name` is in no family's `names`; timm only if `name`
+    begins with `timm.`, or if it is unknown.
     """
-    found = [family for family in FAMILIES if name in family.names] or [
-        family for family in FAMILIES if name in family.other_names()
+    asked = [
+        family for family in FAMILIES if name in family.names or (family.prefix and name.startswith(family.prefix))
     ]
-    if found:
-        return found[0]
+    for family in asked or [family for family in FAMILIES if not family.prefix]:
+        if name in family.names or name in family.other_names():
+            return family
+        if asked:
+            raise UnknownName(f"unknown backbone {name!r}. {family.why_unknown(name)}")
     known = sorted(listed for family in FAMILIES for listed in family.names)
     others = [other for family in FAMILIES for other in family.other_names()]
     more = "".join(f", and {family.others}" for family in FAMILIES if family.others)

@@ -22,16 +22,22 @@ class BackboneFamily(ABC):
     Attributes:
         names: names of the family's main backbones, which messages list.
         others: words that describe `other_names` in messages; empty if there are no other names.
+        prefix: text that all names of the family begin with, and no name of another family; empty if there is none.
         has_published_weights: whether trained weights are published. If not, DEFAULT stands for random weights.
     """
 
     names: ClassVar[tuple[str, ...]]
     others: ClassVar[str] = ""
+    prefix: ClassVar[str] = ""
     has_published_weights: ClassVar[bool] = True
 
     def other_names(self) -> Sequence[str]:
         """Return the names of the family's backbones that are not in `names`. This may import a library."""
         return ()
+
+    def why_unknown(self, name: str) -> str:
+        """Return what is wrong with `name`, which begins with `prefix` but is not known, and what to write instead."""
+        return ""
 
     def arguments(self, name: str) -> Mapping[str, Any]:
         """Return the arguments of the backbone `name` that a sweep file may give, with their defaults."""
@@ -54,6 +60,22 @@ class BackboneFamily(ABC):
     def published_urls(self, name: str) -> dict[str, str]:
         """Return the URLs of the weights that are published for the backbone `name`, by their names and `DEFAULT`."""
         return {}
+
+    def describe_weights(self, name: str) -> str:
+        """Return the name under which the DEFAULT weights of the backbone `name` are published."""
+        urls = self.published_urls(name)
+        return next((entry for entry, url in urls.items() if url == urls["DEFAULT"]), "DEFAULT")
+
+    def usual_images(self, name: str) -> str:
+        """Return how images were resized for the weights of the backbone `name`, if not as in this project; else ``."""
+        return ""
+
+    def draws_by_known_layers(self) -> bool:
+        """Return whether all layers that draw at random are known, so that their draws are made for the global batch.
+
+        If not, each network is looked at when it is used.
+        """
+        return True
 
     @abstractmethod
     def make(self, name: str, weights: str, image_size: int | None, arguments: Mapping[str, Any]) -> "Backbone":

@@ -3,17 +3,28 @@
 This module does not import torch, because a sweep file is checked before torch is imported.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 
+def takes_every_size(size: int) -> str:
+    """Return no reason against images of `size`."""
+    return ""
+
+
 class ImageLimits(NamedTuple):
-    """The shapes of the images that a backbone takes. The fields mean the same as in `mdr_tune.backbones.Backbone`."""
+    """The shapes of the images that a backbone takes.
+
+    The fields mean the same as in `mdr_tune.backbones.Backbone`. `problem_with` returns the reason, with the fix, why
+    the network does not take square images of a height that the other fields allow; an empty text if it takes them.
+    """
 
     name: str
     in_channels: int
     image_size: int
     min_image_size: int
     fixed_image_size: bool = False
+    problem_with: Callable[[int], str] = takes_every_size
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError, which says what would work, if the backbone does not take images of `shape` (C, H, W)."""
@@ -38,6 +49,8 @@ class ImageLimits(NamedTuple):
                 f"{self.name} {self._takes()}, got {_text(shape)}: make the images larger ({size}x{size} is usual), "
                 "or choose a backbone that takes smaller ones such as resnet18"
             )
+        if problem := self.problem_with(height):
+            raise ValueError(f"{self.name} does not take images of {_text(shape)}: {problem}")
 
     def _takes(self) -> str:
         kind = "grey images" if self.in_channels == 1 else "RGB or grey images"

@@ -6,6 +6,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,6 +31,10 @@ _UNREADABLE = (
     AssertionError,
     struct.error,
 )
+
+
+_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
+"""Keys of a training's checkpoint with the state dict, in the order in which timm takes them."""
 
 
 def load_weights(network: nn.Module, state: State, path: Path, adapt: Callable[[State], State] | None = None) -> None:
@@ -66,8 +71,9 @@ def load_weights(network: nn.Module, state: State, path: Path, adapt: Callable[[
 
 
 def read_state_dict(path: Path) -> State:
-    """Return the state dict in the file `path`, which `torch.save` wrote. No code in the file is executed.
+    """Return the state dict in the file `path`, which `torch.save` wrote, or safetensors (`.safetensors`).
 
+    No code in the file is executed. A state dict inside of a checkpoint, under one of the keys `_WRAPPERS`, is found.
     It is a UserError if the file cannot be read, is damaged, or holds no state dict.
     """
     expected = "a state dict is expected, saved by torch.save(model.state_dict(), path)"
@@ -75,13 +81,30 @@ def read_state_dict(path: Path) -> State:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's advice on other kinds of files
             check_on_disk(path)
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state: Any = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     except OSError as error:
         raise UserError(f"backbone.weights: cannot read {path}: {error}") from None
     except _UNREADABLE:  # torch's message advises weights_only=False, which would execute code in the file
         raise UserError(
             f"backbone.weights: cannot read {path}: it is damaged or another kind of file; {expected}"
         ) from None
+    if isinstance(state, dict):
+        state = next((state[key] for key in _WRAPPERS if isinstance(state.get(key), dict)), state)
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise UserError(f"backbone.weights: {path} holds no state dict (names and their tensors); {expected}")
+    return state
+
+
+def _read_torch(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_safetensors(path: Path) -> State:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state: State = load_file(path)
+    except SafetensorError:
+        raise ValueError from None
     return state

@@ -63,7 +63,7 @@ class TorchvisionBackbone(Backbone):
         self.network: nn.Module = torchvision.models.get_model(name, weights=None, **options)
         self.head, self.feature_size = remove_head(self.network)
 
-        self.name, self.in_channels, self.image_size, self.min_image_size, self.fixed_image_size = limits
+        self.name, self.in_channels, self.image_size, self.min_image_size, self.fixed_image_size = limits[:5]
         if name in _MINUS_ONE_TO_ONE:
             self.set_normalization((127.5,) * 3, (127.5,) * 3)
         else:

@@ -24,7 +24,16 @@ from mdr_tune.records.journal import FILE as JOURNAL
 from mdr_tune.records.journal import Past, read_past
 from mdr_tune.sweep.launch import ALL_DONE, run_and_track
 from mdr_tune.sweep.plan import Plan, repeat_notes
-from mdr_tune.sweep.prepare import check_data, check_weights, left_to_launch, may_be_downloaded, missing_data, naming
+from mdr_tune.sweep.prepare import (
+    check_data,
+    check_weights,
+    draws_may_be_local,
+    left_to_launch,
+    may_be_downloaded,
+    missing_data,
+    naming,
+    resize_notes,
+)
 from mdr_tune.sweep.recording import LaunchOutcome
 from mdr_tune.util.cache_folder import check_cache_dir
 from mdr_tune.util.errors import UserError
@@ -109,6 +118,7 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
     with naming(arguments.space):
         sweep, taken = resolve(sweep, stores.storage)
     machine, lanes, fits, missing = _checked(arguments, sweep, arguments.space)
+    local_draws = _local_draws(sweep)
     return Plan(
         sweep=with_workers(sweep, lanes.workers_per_lane),
         file=arguments.space,
@@ -119,6 +129,7 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
             *taken,
             *repeat_notes(sweep),
             *fits,
+            *_draw_notes(local_draws),
             *workers_note(sweep, lanes, machine),
             *placement_notes(lanes, machine),
         ),
@@ -128,6 +139,7 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
         address=arguments.address,
         preflight=not arguments.no_preflight,
         missing_data=missing,
+        local_draws=local_draws,
     )
 
 
@@ -150,11 +162,19 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
     check_stores(stores)
     found = check_in_store(stores, sweep.name, past, stored_launches.own_stores(stored, arguments.storage))
     machine, lanes, fits, missing = _checked(arguments, sweep, stored.file)
+    local_draws = _local_draws(sweep)
     return Plan(
         sweep=sweep,
         file=stored.file,
         text=stored.text,
-        notes=(*stored.notes, *found, *unit_notes(sweep), *fits, *placement_notes(lanes, machine)),
+        notes=(
+            *stored.notes,
+            *found,
+            *unit_notes(sweep),
+            *fits,
+            *_draw_notes(local_draws),
+            *placement_notes(lanes, machine),
+        ),
         stores=stores,
         machine=machine,
         lanes=lanes,
@@ -164,8 +184,22 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
         extend_by=arguments.extend or 0,
         preflight=not arguments.no_preflight,
         missing_data=missing,
+        local_draws=local_draws,
         legacy_draws=stored.legacy_draws,
     )
+
+
+def _local_draws(sweep: SweepConfig) -> tuple[str, ...]:
+    """Return the kinds of layers of `sweep`'s backbones whose draws depend on the number of workers."""
+    if not draws_may_be_local(sweep):
+        return ()
+    from mdr_tune.training.local_draws import local_draws_of
+
+    return local_draws_of(sweep)
+
+
+def _draw_notes(local_draws: tuple[str, ...]) -> list[str]:
+    return [f"trial.backbone: {text}: several workers do not compute what one computes" for text in local_draws]
 
 
 def _checked(
@@ -191,7 +225,7 @@ def _checked(
         check_cache_dir()
         if arguments.address is None:
             check_ray_can_start()
-        notes = check_data(sweep, lambda text: say(console, text, style="dim"))
+        notes = check_data(sweep, lambda text: say(console, text, style="dim")) + resize_notes(sweep)
     machine = this_machine() if arguments.address is None else _cluster_at(arguments.address)
     return machine, _fit(sweep, machine, file, arguments.resume is not None), notes, missing
 

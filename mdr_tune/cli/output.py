@@ -22,6 +22,7 @@ from mdr_tune.sweep.cost import describe_epochs, describe_time, plan_cost
 from mdr_tune.sweep.disk_use import describe_checkpoints, describe_used
 from mdr_tune.sweep.model_fit import describe_training
 from mdr_tune.sweep.plan import Plan
+from mdr_tune.sweep.prepare import weights_used
 from mdr_tune.sweep.recording import LaunchOutcome, LaunchReport, load_command
 from mdr_tune.sweep.stores import REGISTRY_VARIABLE, Stores
 from mdr_tune.util.words import count, duration
@@ -63,6 +64,8 @@ def print_plan(console: Console, plan: Plan) -> None:
         _add(table, "  images", "evaluated", view)
     for line in describe_training(sweep):
         _add(table, "  model", "trains", line)
+    for used in weights_used(sweep):
+        _add(table, "  weights", *used.split(": ", 1))
     cost, measured = plan_cost(plan)
     _add(table, "  cost", "epochs", describe_epochs(cost))
     _add(table, "", "time", describe_time(cost, measured, lanes))

@@ -72,10 +72,12 @@ class BackboneConfig(OpenModel):
     """The network in front of the embedding layer, the weights that it starts from, and the network's arguments."""
 
     name: Annotated[str, AfterValidator(_known_backbone)] = "conv4"
-    """Name of the network: conv4, bn_inception, googlenet, resnet18, resnet50, or another classifier of torchvision."""
+    """Name of the network: conv4, bn_inception, googlenet, resnet18, resnet50, another classifier of torchvision, or a
+    model of timm, such as timm.vit_small_patch16_224, with the tag of its weights or without."""
     weights: Annotated[str, AfterValidator(_absolute_if_a_path)] = "DEFAULT"
     """Initial weights. `DEFAULT`: published weights, or random ones for conv4, which has none; `none`: random weights;
-    else a name of torchvision's weights, such as IMAGENET1K_V1, or the path of a file with a state dict."""
+    else a name of torchvision's weights, such as IMAGENET1K_V1, or the path of a file with a state dict. The weights of
+    a model of timm are those of its tag."""
     train: Annotated[
         Annotated[Literal["all", "none"], Tag(tag("name"))] | Annotated[LastBlocks, Tag(tag("blocks"))],
         Discriminator(lambda value: tag("blocks" if isinstance(value, dict | LastBlocks) else "name")),

@@ -167,6 +167,7 @@ def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker"
         },
         checkpoints=plan.sweep.checkpoints,
         second_metric=plan.sweep.second_metric,
+        local_draws=plan.local_draws,
         repeat=lambda record: repeat_info(
             record.config, plan.lanes.workers_per_lane, plan.lanes.cpus_per_worker, command
         ),

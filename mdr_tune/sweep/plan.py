@@ -43,6 +43,8 @@ class Plan:
         preflight: Whether the nodes are checked before the first worker starts.
         missing_data: Problems from `mdr_tune.sweep.prepare.missing_data`, kept by a dry run whose missing data can
             still be downloaded; otherwise empty.
+        local_draws: Kinds of layers of the backbones that do not compute on several workers what they compute on one,
+            from `mdr_tune.training.local_draws`.
         legacy_draws: Whether plan.json has version 1; see `VERSION` in `stored_launches`.
     """
 
@@ -59,6 +61,7 @@ class Plan:
     extend_by: int = 0
     preflight: bool = True
     missing_data: tuple[str, ...] = ()
+    local_draws: tuple[str, ...] = ()
     legacy_draws: bool = False
 
     @property

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from mdr_tune.backbones.families import family_of
 from mdr_tune.config.datasets import DataConfig
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
@@ -37,6 +38,40 @@ def check_weights(sweep: SweepConfig) -> None:
         if os.path.isabs(backbone.weights):  # the user's own file
             size = sweep.trial.data.input_shape[-1]
             build_backbone(backbone.name, backbone.weights, image_size=size, arguments=backbone.arguments)
+
+
+def weights_used(sweep: SweepConfig) -> list[str]:
+    """Return a text for each of `sweep`'s backbones with published weights: which they are, and where their file is."""
+    texts = []
+    for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
+        if backbone.pretrained and not os.path.isabs(backbone.weights):
+            from mdr_tune.backbones import where_weights_are
+
+            texts.append(f"{backbone.name}: {where_weights_are(backbone.name, backbone.weights)}")
+        elif backbone.pretrained:
+            texts.append(f"{backbone.name}: {backbone.weights}")
+    return list(dict.fromkeys(texts))
+
+
+def resize_notes(sweep: SweepConfig) -> list[str]:
+    """Return a note for each pretrained backbone of `sweep` whose library resizes images in another way."""
+    notes = []
+    for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
+        usual = family_of(backbone.name).usual_images(backbone.name) if backbone.pretrained else ""
+        for data in section_variants(sweep.trial, sweep.space, "data") if usual else ():
+            if data.chosen_resize is not None:
+                size, share = data.chosen_image_size, data.chosen_image_size / data.chosen_resize
+                notes.append(
+                    f"trial.backbone: the weights of {backbone.name} were made for {usual}; images of {data.name} are "
+                    f"resized to squares by Lanczos resampling, {size}x{size} pixels, {share:.3g} of the image"
+                )
+    return list(dict.fromkeys(notes))
+
+
+def draws_may_be_local(sweep: SweepConfig) -> bool:
+    """Return whether a backbone of `sweep` may have layers that draw for each worker's own images."""
+    backbones = section_variants(sweep.trial, sweep.space, "backbone")
+    return any(not family_of(backbone.name).draws_by_known_layers() for backbone in backbones)
 
 
 def prepare_weights(sweep: SweepConfig, stage: Callable[[str], None]) -> None:

@@ -34,6 +34,8 @@ COMPILED_TAG = "compiled"
 The value is taken from the configuration. That is safe, because a trial fails if torch.compile cannot compile its
 network.
 """
+LOCAL_DRAWS_TAG = "differs_by_workers"
+"""Tag with the layers of a backbone that do not compute on several workers what they compute on one."""
 EXPLOITED_TAG = "pbt.exploited"
 """Tag for human readers: a trial's changes by population based training, as text from `exploited_text`."""
 CHANGES_TAG = "mdr_tune.changes"

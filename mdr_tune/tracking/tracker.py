@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from mlflow import MlflowClient
@@ -30,6 +30,7 @@ from mdr_tune.tracking.tags import (
     COMPLETE_TAG,
     CURVES_READ,
     DEVICE_TAG,
+    LOCAL_DRAWS_TAG,
     METRIC_TAG,
     OUTCOME_TAG,
     SECOND_METRIC_TAG,
@@ -68,6 +69,8 @@ class Tracker:
         second_metric: Name of the second objective; None if there is one objective.
         repeat: Function that returns everything that is needed to repeat a trial, for the artifact `repeat.json` of the
             trial's run. If it is None, no such artifact is written.
+        local_draws: Layers of the backbones that do not compute on several workers what they compute on one. All runs
+            get them as a tag.
         parent_run_id: Id of the parent run of a resumed launch, which keeps its parameters and files. If it is None, a
             parent run is created.
     """
@@ -83,12 +86,14 @@ class Tracker:
         checkpoints: CheckpointChoice,
         second_metric: str | None = None,
         repeat: Callable[[TrialRecord], dict[str, Any]] | None = None,
+        local_draws: Sequence[str] = (),
         parent_run_id: str | None = None,
     ) -> None:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         self.client, self.experiment_id = client, experiment_id
         self._metric, self._second_metric, self._checkpoints = metric, second_metric, checkpoints
         self._repeat = repeat
+        self._draws_tag = {LOCAL_DRAWS_TAG: "; ".join(local_draws)[:TAG_LIMIT]} if local_draws else {}
         self._writer = OrderedWriter()
         self._seen: dict[str, dict[str, TrialRecord]] = {}
         self._ended: set[str] = set()
@@ -97,7 +102,7 @@ class Tracker:
         self._parent_steps: set[int] = set()
         if parent_run_id is None:
             objectives = {METRIC_TAG: metric, **({SECOND_METRIC_TAG: second_metric} if second_metric else {})}
-            tags = {**run_tags(run_name), **objectives}
+            tags = {**run_tags(run_name), **objectives, **self._draws_tag}
             self.parent_run_id: str = client.create_run(experiment_id, tags=tags).info.run_id
             log_params(client, self.parent_run_id, params)
             for file, text in files.items():
@@ -148,7 +153,7 @@ class Tracker:
         step = record.epochs
         entries = entries_of(metrics, step, _now_ms())
         if len(record.history) == 1:
-            entries += _first_tags(record)
+            entries += [*_first_tags(record), *(RunTag(key, text) for key, text in self._draws_tag.items())]
         what = f"epoch {step} of {record.name}"
         self._writer.put_entries(what, entries, lambda all_of_them: self._write(record, all_of_them), record.name)
 

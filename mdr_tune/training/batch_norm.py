@@ -16,14 +16,13 @@ from mdr_tune.training.ranks import Ranks
 
 
 class _GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """BatchNorm of torch whose statistics in training are those of the global batch, over all `ranks`.
+    """BatchNorm whose statistics in training are those of the global batch, over all `ranks`.
 
-    In all else, also in eval mode or with one rank, it is torch's layer. Gradients are those that one rank with the
-    global batch would compute. As everywhere in this project, each of W ranks gets W times the gradient of the loss
-    with respect to its own images, and DDP averages the gradients of the parameters over the ranks.
+    In all else, also in eval mode or with one rank, it is the layer that it was made from. Gradients are those that one
+    rank with the global batch would compute. As everywhere in this project, the gradient that comes in on each of W
+    ranks is W times the rank's share, and DDP averages the gradients of the parameters over the ranks.
 
     Attributes:
-        ranks: The ranks that train together.
         shares: Number of images of the global batch on each rank.
         weights: (W, 1), `shares` as a tensor of the layer's dtype, on the layer's device.
     """
@@ -33,12 +32,16 @@ class _GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
     weights: torch.Tensor
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Normalise `inputs`, (n, C, H, W) or (n, C), each channel by itself."""
+        """Normalise `inputs`, each channel by itself: (n, C, H, W), or (n, C) or (n, C, L) for `nn.BatchNorm1d`.
+
+        n is the number of the rank's images, or a multiple of it.
+        """
         if not self.training or self.ranks.world_size == 1 or self.running_mean is None:
             return super().forward(inputs)
-        assert len(inputs) == self.shares[self.ranks.rank]
+        images = self.shares[self.ranks.rank]
+        assert len(inputs) % images == 0
         full = inputs.to(self.weight.dtype)  # autocast gives lower precision, which moments and sums must not have
-        pixels = inputs[0, 0].numel()  # 1 for (n, C)
+        pixels = inputs[:, 0].numel() // images
         count = sum(self.shares) * pixels
         mean, variance = _global_moments(full.detach(), self.weights * pixels, count, self.ranks)
         self._update_running(mean, variance, count)
@@ -58,36 +61,53 @@ class _GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         self.running_var.lerp_(variance * (count / (count - 1)), momentum)
 
 
-class GlobalBatchNorm1d(_GlobalBatchNorm, nn.BatchNorm1d):
-    """`nn.BatchNorm1d` over all ranks."""
-
-
 class GlobalBatchNorm2d(_GlobalBatchNorm, nn.BatchNorm2d):
-    """`nn.BatchNorm2d` over all ranks."""
+    """`nn.BatchNorm2d` with the statistics of the global batch."""
+
+
+class _GlobalBatchNorm1d(_GlobalBatchNorm, nn.BatchNorm1d):
+    """`nn.BatchNorm1d` with the statistics of the global batch."""
+
+
+class _GlobalBatchNormAct2d(GlobalBatchNorm2d):
+    """timm's BatchNormAct2d, which also applies an activation, with the statistics of the global batch."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Normalise `inputs` (n, C, H, W), each channel by itself, and apply the activation."""
+        activated: torch.Tensor = self.get_submodule("act")(self.get_submodule("drop")(super().forward(inputs)))
+        return activated
+
+
+def global_kind(layer: nn.Module) -> type[_GlobalBatchNorm] | None:
+    """Return the class that gives a BatchNorm `layer` the statistics of the global batch; None if there is none."""
+    kinds = {nn.BatchNorm2d: GlobalBatchNorm2d, nn.BatchNorm1d: _GlobalBatchNorm1d}
+    if type(layer).__name__ == "BatchNormAct2d" and type(layer).__module__.startswith("timm."):
+        return _GlobalBatchNormAct2d
+    return next(
+        (kinds[kind] for kind in kinds if type(layer).forward is kind.forward and isinstance(layer, kind)), None
+    )
 
 
 def synchronize_batch_norm(module: nn.Module, ranks: Ranks, batch_size: int) -> None:
-    """Make every BatchNorm (1d and 2d) in `module` compute its training statistics over all `ranks`.
+    """Make the BatchNorm layers in `module` compute their training statistics over all `ranks`. `module` is changed.
 
-    `module` is changed. It must be on its device. `batch_size` is the number of images in the global batch of every
-    training step.
+    It must be on its device. `batch_size` is the number of images in the global batch of every training step.
     """
     if ranks.world_size == 1:
         return
     shares = shard_sizes(batch_size, ranks.world_size)
     for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-            kind = GlobalBatchNorm1d if isinstance(layer, nn.BatchNorm1d) else GlobalBatchNorm2d
+        if (kind := global_kind(layer)) is not None:
             layer.__class__ = kind  # the state is kept; only `forward` and these attributes are new
             synchronized = cast(_GlobalBatchNorm, layer)
             synchronized.ranks, synchronized.shares = ranks, shares
-            synchronized.weights = layer.weight.new_tensor(shares)[:, None]
+            synchronized.weights = synchronized.weight.new_tensor(shares)[:, None]
 
 
 def _global_moments(
     inputs: torch.Tensor, counts: torch.Tensor, total: int, ranks: Ranks
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the mean (C,) and the biased variance (C,) of each channel over the `inputs` of all `ranks`.
+    """Return the mean (C,) and the biased variance (C,) of each channel over the `inputs` (n, C, ...) of all `ranks`.
 
     The ranks' moments are combined by the formula of Chan, Golub and LeVeque (1979), which avoids cancellation.
     `counts` (W, 1) are the numbers of values that each rank has in a channel, and `total` is their sum.
@@ -135,11 +155,13 @@ class _Normalize(torch.autograd.Function):
         inverse_std = torch.rsqrt(variance + ctx.eps)
         slope = -weight * inverse_std**2 * sum_weight
         offset = -weight * inverse_std * sum_bias - slope * mean
-        each = (len(weight), *[1] * (inputs.ndim - 2))  # one number a channel
-        grad_input.addcmul_(inputs, slope.view(each)).add_(offset.view(each))
+        shape = (-1, *[1] * (inputs.ndim - 2))
+        grad_input.addcmul_(inputs, slope.view(shape)).add_(offset.view(shape))
         return grad_input, grad_weight, grad_bias, None, None, None, None, None
 
 
 def _memory_format(images: torch.Tensor) -> torch.memory_format:
-    is_channels_last = images.ndim == 4 and images.is_contiguous(memory_format=torch.channels_last)
+    if images.ndim != 4:
+        return torch.contiguous_format
+    is_channels_last = images.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if is_channels_last else torch.contiguous_format

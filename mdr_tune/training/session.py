@@ -452,4 +452,4 @@ def _compile(model: nn.Module) -> None:
 def _freeze_batch_norm(model: nn.Module) -> None:
     for layer in model.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            layer.eval()
+            layer.training = False  # `layer.eval()` would stop what timm has inside of the layer, such as DropBlock

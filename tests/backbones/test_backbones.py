@@ -8,7 +8,8 @@ import torch
 from mdr_tune.backbones import Backbone, build_backbone
 from mdr_tune.backbones.families import FAMILIES, IDENTITY
 
-NAMES = [name for family in FAMILIES for name in family.names if name != IDENTITY]
+TIMM = ["timm.test_resnet", "timm.test_byobnet"]
+NAMES = [*(name for family in FAMILIES for name in family.names if name != IDENTITY), *TIMM]
 SIZE = 32  # all of them take it, and it is quick
 
 

@@ -16,11 +16,12 @@ def noise_images(classes: range, per_class: int = 4) -> ImageSplit:
     return ImageSplit(images, labels)
 
 
-def trained(mode: str) -> TrialSession:
+def trained(mode: str, backbone: str = "conv4") -> TrialSession:
     """A trial after two steps on noise, so that BatchNorm's statistics are not the initial ones."""
     splits = {"train": noise_images(range(6)), "validation": noise_images(range(6, 8))}
     config = TrialConfig.model_validate(
         {
+            "backbone": {"name": backbone, "weights": "none"},
             "batch": {"size": 8, "images_per_class": 2},
             "embedding": {"size": 8, "mode": mode},
             "epochs": 1,

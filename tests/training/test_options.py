@@ -229,6 +229,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "batch": {"size": 8, "images_per_class": 4},
         "iterations_per_epoch": 1,
     },
+    "a network of timm that draws at random, bf16": {
+        "backbone": {"name": "timm.test_vit", "weights": "none", "drop_path_rate": 0.3, "patch_drop_rate": 0.4},
+        "precision": "bf16",
+        "iterations_per_epoch": 2,
+    },
     "a loss that draws at random": {"loss": {"name": "pml.TripletMarginLoss", "triplets_per_anchor": 2}},
     "chunks": {"batch_norm": "frozen", "batch": {"size": 16, "images_per_class": 4, "chunk_size": 5}},
     "a memory, bf16": {"precision": "bf16", "memory": {"size": 40, "start_epoch": 0.5, "mdr": "both"}},
@@ -290,8 +295,22 @@ def test_every_model_of_a_process_is_compiled(monkeypatch: pytest.MonkeyPatch) -
         assert len(compiled) > before
 
 
-def test_a_network_that_drops_is_compiled_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    """16 layers of it drop. Torch compiles eight pieces of one code at most."""
+DROPS = {"drop_rate": 0.1, "drop_path_rate": 0.2, "attn_drop_rate": 0.1, "proj_drop_rate": 0.1, "patch_drop_rate": 0.3}
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        {"name": "efficientnet_b0", "weights": "none"},
+        {"name": "timm.test_vit", "weights": "none", **DROPS},
+        {"name": "timm.test_byobnet", "weights": "none", "drop_rate": 0.1, "drop_path_rate": 0.2},
+    ],
+    ids=lambda backbone: str(backbone["name"]),
+)
+def test_a_network_that_drops_is_compiled_in_one_piece(
+    backbone: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 layers of the first drop. Torch compiles eight pieces of one code at most."""
     graphs = []
 
     def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., object]:
@@ -301,7 +320,7 @@ def test_a_network_that_drops_is_compiled_in_one_piece(monkeypatch: pytest.Monke
     compile_with = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda model: compile_with(model, backend=backend))
     trial = {
-        "backbone": {"name": "efficientnet_b0", "weights": "none"},
+        "backbone": backbone,
         "batch_norm": "frozen",
         "iterations_per_epoch": 2,
     }
