@@ -1,7 +1,7 @@
 """Every private name of Ray that mdr_tune uses, and every other part of Ray that its documentation does not promise.
 
 Each such place is a *seam*. It is hidden behind a function or a small base class, whose docstring says what the seam is
-used for. "Known since 2.57" means that the seam was found in version 2.57 of Ray. "Changed" names the symptom that
+used for. "Known since 2.58" means that the seam was found in version 2.58 of Ray. "Changed" names the symptom that
 appears if Ray changes the seam. `tests/lanes/test_ray_seams.py` checks each seam in the installed Ray: run it to try a
 new version. `tests/test_layers.py` checks that no other file uses a seam.
 
@@ -39,11 +39,11 @@ VITAL_PROCESSES = ("gcs_server", "raylet")
 Changed: `lost_process` never finds that one of them is gone.
 """
 HEAD_RESOURCE = "node:__internal_head__"
-"""Resource that only the head node has. Known since 2.57. Changed: trials wait for ever for a node that has it."""
+"""Resource that only the head node has. Known since 2.58. Changed: trials wait for ever for a node that has it."""
 MONITORS = {"autoscaler/v2/monitor.py": True, "autoscaler/_private/monitor.py": False}
 """Ends of the paths of the autoscaler's scripts. The value is True if the script is that of version 2.
 
-Known since 2.57. Changed: no autoscaler is found on the head, and a plan counts only the nodes that are there.
+Known since 2.58. Changed: no autoscaler is found on the head, and a plan counts only the nodes that are there.
 """
 _ended_here = threading.Event()
 
@@ -54,7 +54,7 @@ _ended_here = threading.Event()
 def _node() -> Any:
     """Return Ray's node object of this process; None before this process has started or joined Ray.
 
-    Known since 2.57: `ray._private.worker._global_node`, with `is_head`, `dead_processes`, `kill_all_processes` and
+    Known since 2.58: `ray._private.worker._global_node`, with `is_head`, `dead_processes`, `kill_all_processes` and
     `get_session_dir_path`. Changed: an AttributeError when a launch starts Ray.
     """
     worker = sys.modules.get("ray._private.worker")
@@ -97,7 +97,7 @@ def controllers() -> set[int]:
 
     A lane that does not end by itself is ended by killing its controller.
 
-    Known since 2.57: `state.actors`, whose values are dictionaries with `Pid` and `ActorClassName`, and the class name
+    Known since 2.58: `state.actors`, whose values are dictionaries with `Pid` and `ActorClassName`, and the class name
     `TrainController`. Changed: the end of a sweep waits 30 s for a lane whose workers could not be started.
     """
     import ray
@@ -114,7 +114,7 @@ def keep_node_reports_off_the_terminal() -> None:
     No setting of Ray stops it from printing these reports. The user needs none of them, because the lanes have their
     own messages.
 
-    Known since 2.57: `print_to_stdstream(data, ignore_prefix)`, with `data["lines"]`. Changed: Ray's lines appear on
+    Known since 2.58: `print_to_stdstream(data, ignore_prefix)`, with `data["lines"]`. Changed: Ray's lines appear on
     the terminal.
     """
     import ray._private.worker
@@ -139,7 +139,7 @@ def our_start_of_ray() -> Iterator[Callable[[], None]]:
     - Python code waits for Ray's first process. Ray's own wait would block all other threads of this process and its
       signal handlers.
 
-    Known since 2.57: the five names that are replaced below, and `detect_fate_sharing_support`. Changed: an
+    Known since 2.58: the five names that are replaced below, and `detect_fate_sharing_support`. Changed: an
     AttributeError. If Ray keeps a name but does not call it, the tests of interrupted launches fail.
     """
     import ray._private.node
@@ -218,7 +218,7 @@ class LeanTrainer:
     The other asks the autoscaler for nodes. It is left out if this process started Ray, because such a Ray gets no
     nodes.
 
-    Known since 2.57: `_create_default_callbacks`, with a `DatasetsCallback` in its list, and
+    Known since 2.58: `_create_default_callbacks`, with a `DatasetsCallback` in its list, and
     `_initialize_and_run_controller`, with `scaling_policy` among its arguments. Changed: the lanes' test finds more
     actors than it lists.
     """
@@ -244,7 +244,7 @@ def fixed_workers(scaling_config: Any) -> Any:
     workers. The first request starts the process. The cancelling of requests at the controller's end would start it
     too. This policy does neither.
 
-    Known since 2.57: `FixedScalingPolicy`, its hook `after_controller_start`, which makes the client for requests, and
+    Known since 2.58: `FixedScalingPolicy`, its hook `after_controller_start`, which makes the client for requests, and
     `_maybe_send_resource_request`. Changed: the same symptom as for `LeanTrainer`.
     """
     from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
@@ -265,7 +265,7 @@ def fixed_workers(scaling_config: Any) -> Any:
 class StoredTrainable:
     """Base class to list before `tune.Trainable`. It lets a trainable control how its checkpoints are stored.
 
-    Known since 2.57: `_report_class_trainable_checkpoint`, by which Tune copies a saved checkpoint into its storage;
+    Known since 2.58: `_report_class_trainable_checkpoint`, by which Tune copies a saved checkpoint into its storage;
     `_storage` with the four attributes used here, which is None outside of Tune; and `_last_result`. Changed: an
     AttributeError at a trial's first checkpoint. If Ray does not call the method, trials fail when a disk is full.
     """
@@ -321,7 +321,7 @@ class StoredTrainable:
 def saved_result(restored: Any) -> tuple[Any | None, dict[str, Any]]:
     """Return the checkpoint and the metrics in the argument that Tune passes to a trainable's `restore`.
 
-    Known since 2.57: the argument is an object with a `checkpoint` and `metrics`. If another caller passes a path, the
+    Known since 2.58: the argument is an object with a `checkpoint` and `metrics`. If another caller passes a path, the
     result is None and an empty dictionary. Changed: if a checkpoint.json is damaged, the trial goes on from the epoch
     of an earlier checkpoint. If the folder of a checkpoint is missing, the trial fails.
     """
@@ -334,7 +334,7 @@ def saved_result(restored: Any) -> tuple[Any | None, dict[str, Any]]:
 def make_trial(spec: dict[str, Any], name: str, config: dict[str, Any]) -> Any:
     """Return a new trial for Tune, with a given name. Tune's own generator of trials would invent a name.
 
-    Known since 2.57: `_create_trial_from_spec` and its parser. Changed: an ImportError or a TypeError before the first
+    Known since 2.58: `_create_trial_from_spec` and its parser. Changed: an ImportError or a TypeError before the first
     trial.
 
     Args:
@@ -350,7 +350,7 @@ def make_trial(spec: dict[str, Any], name: str, config: dict[str, Any]) -> Any:
 def hand_on_checkpoints(lost: Any, trial: Any) -> None:
     """Let a trial go on from the last checkpoint of the trial `lost`. Tune gave up that trial; `trial` replaces it.
 
-    Known since 2.57: `run_metadata.checkpoint_manager`. Changed: an AttributeError, or the trial begins at the start.
+    Known since 2.58: `run_metadata.checkpoint_manager`. Changed: an AttributeError, or the trial begins at the start.
     """
     trial.run_metadata.checkpoint_manager = lost.run_metadata.checkpoint_manager
 
@@ -361,7 +361,7 @@ def take_over(trial: Any, source: Any, config: dict[str, Any]) -> None:
     A trial starts from the latest checkpoint that its checkpoint manager knows. This function replaces that checkpoint,
     as Tune's own population based training does.
 
-    Known since 2.57: `_latest_checkpoint_result`, a `_TrainingResult`, and `invalidate_cache`. Changed: an ImportError
+    Known since 2.58: `_latest_checkpoint_result`, a `_TrainingResult`, and `invalidate_cache`. Changed: an ImportError
     when trials of a population first exchange states; or the trial goes on from its own state, not from the source's.
     """
     from ray.train._internal.session import _TrainingResult
@@ -380,7 +380,7 @@ def free_reports(trial: Any) -> None:
 
     Tune keeps the trial's whole config with each report.
 
-    Known since 2.57: `metric_analysis`, `metric_n_steps` and the manager's `_checkpoint_results`, none of which holds
+    Known since 2.58: `metric_analysis`, `metric_n_steps` and the manager's `_checkpoint_results`, none of which holds
     the latest checkpoint. Changed: an AttributeError at the end of a trial, or memory that grows with the trials.
     """
     kept = trial.run_metadata
@@ -394,7 +394,7 @@ def exception_of(trial: Any) -> Exception:
 
     If Tune recorded no exception, the result is a RuntimeError with Tune's description of the failure.
 
-    Known since 2.57: `pickled_error_file`, which Tune in this process has just written, and `get_error`. Changed: the
+    Known since 2.58: `pickled_error_file`, which Tune in this process has just written, and `get_error`. Changed: the
     messages about lost trials do not give the reason.
     """
     from ray import cloudpickle
@@ -412,7 +412,7 @@ def exception_of(trial: Any) -> Exception:
 def live_trials(tune_controller: Any) -> list[Any]:
     """Return the trials of Tune that have not ended.
 
-    Known since 2.57: the controller that Tune passes to a scheduler has `get_live_trials`. Changed: an AttributeError
+    Known since 2.58: the controller that Tune passes to a scheduler has `get_live_trials`. Changed: an AttributeError
     before the first trial.
     """
     trials: list[Any] = tune_controller.get_live_trials()
@@ -422,7 +422,7 @@ def live_trials(tune_controller: Any) -> list[Any]:
 def stop_trial(tune_controller: Any, trial: Any) -> None:
     """End a paused trial, so that Tune does not run it again.
 
-    Known since 2.57: the controller that Tune passes to a scheduler has `stop_trial`. Changed: an AttributeError at
+    Known since 2.58: the controller that Tune passes to a scheduler has `stop_trial`. Changed: an AttributeError at
     HyperBand's first rung.
     """
     tune_controller.stop_trial(trial)
@@ -433,7 +433,7 @@ def one_bracket_asha(**options: Any) -> Any:
 
     Unchanged, the scheduler draws the bracket of each trial from numpy's global generator, even if there is only one.
 
-    Known since 2.57: `_trial_info` and `_brackets`. Its methods, and those of `MedianStoppingRule`, also accept None as
+    Known since 2.58: `_trial_info` and `_brackets`. Its methods, and those of `MedianStoppingRule`, also accept None as
     the controller, and any object with a `trial_id` as a trial. Changed: an AttributeError at the first trial, or
     different random draws.
 
@@ -452,7 +452,7 @@ def one_bracket_asha(**options: Any) -> Any:
 def study_of(search: Any) -> Any:
     """Return the Optuna study of an `OptunaSearch`, which must have been made with a search space.
 
-    Known since 2.57: `_ot_study`. Changed: an AttributeError when a search is opened.
+    Known since 2.58: `_ot_study`. Changed: an AttributeError when a search is opened.
     """
     return search._ot_study
 
@@ -465,7 +465,7 @@ def autoscaler_status(gcs_address: str) -> Any:
 
     The state has `pending_launches`, `pending_nodes` and `failed_launches`.
 
-    Known since 2.57: `ray.autoscaler.v2.sdk.get_cluster_status`. Changed: an error while a sweep waits for lanes.
+    Known since 2.58: `ray.autoscaler.v2.sdk.get_cluster_status`. Changed: an error while a sweep waits for lanes.
     """
     from ray.autoscaler.v2.sdk import get_cluster_status
 
@@ -475,7 +475,7 @@ def autoscaler_status(gcs_address: str) -> Any:
 def autoscaler_report() -> dict[str, Any]:
     """Return the last report of the cluster's autoscaler, which must be of version 1; empty before its first report.
 
-    Known since 2.57: the key DEBUG_AUTOSCALING_STATUS of Ray's internal store. Its value is a JSON text, whose
+    Known since 2.58: the key DEBUG_AUTOSCALING_STATUS of Ray's internal store. Its value is a JSON text, whose
     `autoscaler_report` has `pending_launches` and `pending_nodes`. Changed: the message "still waiting" does not name
     the nodes that are waited for.
     """
@@ -492,7 +492,7 @@ def prepare_config(tree: dict[str, Any]) -> dict[str, Any]:
 
     The argument `tree` has the contents of the file, and is changed in place.
 
-    Known since 2.57. Changed: `mdr-tune cluster check` refuses a cluster file that this project ships.
+    Known since 2.58. Changed: `mdr-tune cluster check` refuses a cluster file that this project ships.
     """
     from ray.autoscaler._private.util import prepare_config as prepare
 
@@ -503,7 +503,7 @@ def prepare_config(tree: dict[str, Any]) -> dict[str, Any]:
 def validate_config(prepared: dict[str, Any]) -> None:
     """Check the contents of a cluster file that `prepare_config` returned. Raise Ray's error if they are not valid.
 
-    Known since 2.57. Changed: the same symptom as for `prepare_config`.
+    Known since 2.58. Changed: the same symptom as for `prepare_config`.
     """
     from ray.autoscaler._private.util import validate_config as validate
 

@@ -36,7 +36,7 @@ def crop_resize(images: torch.Tensor, boxes: torch.Tensor, size: int, interpolat
     results = images.new_empty((*images.shape[:2], size, size))
     for number, (top, left, height, width, mirrored) in enumerate(boxes.to(torch.int64).tolist()):
         box = images[number : number + 1, :, top : top + height, left : left + width]
-        if interpolation == "lanczos" and torch.__version__ < (2, 12):
+        if interpolation == "lanczos" and torch.__version__ < "2.12":
             resized = _lanczos_by_pillow(box[0], size)
         else:
             resized = F.interpolate(box, (size, size), mode=interpolation, align_corners=False, antialias=True)[0]
