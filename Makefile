@@ -8,13 +8,19 @@ PORT ?= 5000
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: tune test ui lint bench requirements
+.PHONY: tune test lowest ui lint bench requirements
 
 tune: $(READY)
 	$(BIN)/python launch.py --space $(SPACE) --storage $(STORE)
 
 test: $(READY) lint
 	$(BIN)/python -m pytest -m "not slow" -n logical --dist loadfile --no-loadscope-reorder
+
+# The tests with the oldest versions that pyproject.toml allows, in an environment of their own.
+lowest: $(READY)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/lowest
+	$(BIN)/uv pip install --quiet --python .venv/lowest --resolution lowest-direct --editable '.[dev]'
+	.venv/lowest/bin/python -m pytest -m "not slow" -n logical --dist loadfile --no-loadscope-reorder $(TESTS)
 
 ui: $(READY)
 	$(BIN)/mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri "sqlite:///$(abspath $(STORE))/mlflow.db"

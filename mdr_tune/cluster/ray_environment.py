@@ -18,6 +18,8 @@ ENVIRONMENT = {
     "RAY_worker_maximum_startup_concurrency": "8",  # otherwise Ray warns of the number of processes on few cores
     "RAY_gcs_server_port_wait_time_s": "180",  # instead of 30: a loaded machine starts slowly
     "RAY_raylet_start_wait_time_s": "180",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "180",  # instead of 60; before 2.59 it has nine processes that import Ray
+    "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "180",
     "RAY_worker_register_timeout_seconds": "180",  # instead of 60
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "2592000",  # a lane waits for its nodes as long as the user does
 }

@@ -1,6 +1,7 @@
 """Adapter that gives pytorch-metric-learning's losses the interface of this package's losses."""
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from pytorch_metric_learning import distances, losses, reducers
 from torch import Tensor
 
@@ -33,6 +34,8 @@ class LibraryLoss(MetricLoss):
         self.takes_mined = not isinstance(loss, _MAKE_THEIR_OWN_PAIRS)
         if isinstance(loss, _BREAK_BEYOND_ONE):
             loss.distance = _BoundedCosine(collect_stats=False)
+        if isinstance(loss, losses.ArcFaceLoss):
+            loss.get_angles = _angles
         if isinstance(loss, losses.NCALoss):
             loss.reducer = _MeanOrZero(collect_stats=False)
         self.loss = loss
@@ -109,6 +112,15 @@ class _BoundedCosine(distances.CosineSimilarity):
         cosines: Tensor = super().compute_mat(query_emb, ref_emb)
         bound = 1 - 4 * torch.finfo(torch.float32).eps
         return cosines.clamp(-bound, bound)
+
+
+def _angles(cosines: Tensor) -> Tensor:
+    """Return the arccosines. Where a cosine is 1, -1 or beyond, the gradient is 0.
+
+    This replaces the library's method, which clamps by `torch.clamp`: in older versions of torch, its gradient at 1 is
+    not 0, and that of the arccosine is infinite.
+    """
+    return torch.acos(F.hardtanh(cosines))
 
 
 class _MeanOrZero(reducers.MeanReducer):

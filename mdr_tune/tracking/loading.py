@@ -133,6 +133,8 @@ def _names(client: MlflowClient, model: RegisteredModel) -> list[str]:
     quote = '"' if "'" in model.name else "'"
     condition = f"name = {quote}{model.name}{quote}"
     versions = client.search_model_versions(condition, max_results=_NAMES_SHOWN, order_by=["version_number DESC"])
+    if not versions:  # MLflow 3.11 keeps the aliases of deleted versions
+        return []
     there = [f"@{alias}" for alias in sorted(model.aliases)] + [f"/{version.version}" for version in versions]
     return [f"models:/{model.name}{ending}" for ending in there[:_NAMES_SHOWN]]
 

@@ -35,9 +35,9 @@ def test_gpus_that_are_too_old_are_those_for_which_pytorch_has_no_code() -> None
     capability = {"V100": 70, "T4": 75, "A100": 80, "A10G": 86, "L4": 89, "L40S": 89, "H100": 90, "H200": 90}
     kinds = {found[1] for name in INSTANCE_TYPES if (found := gpus(name)) is not None and found[0]}
     assert kinds == set(capability)
+    if not (torch.version.cuda or "").startswith("13."):  # which the pinned PyTorch is built for
+        pytest.skip("this PyTorch is not built for CUDA 13")
     flags = torch._C._cuda_getArchFlags()
-    if not flags:
-        pytest.skip("this PyTorch is built without CUDA")
     compiled = [int(number) for number in re.findall(r"sm_(\d+)", flags)]
     runs = {
         kind

@@ -61,8 +61,6 @@ def test_a_step_in_float64(device: torch.device, changes: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize(("name", "gradient", "metrics"), [("affine", 0.05, 5e-5), ("random_resized_crop", 0.5, 2e-2)])
 def test_each_augmentation(device: torch.device, name: str, gradient: float, metrics: float) -> None:
-    if name == "random_resized_crop" and torch.__version__ < (2, 12):
-        pytest.skip("needs torch 2.12, which resizes by Lanczos")
     changes = {"augmentation": {"name": name}, "miner": "all"}
     assert_near(first_step(device, **changes), first_step(CPU, **changes), gradient, metrics)
 

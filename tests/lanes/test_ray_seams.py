@@ -192,7 +192,11 @@ def test_no_port_is_waited_for_once_ray_s_process_has_ended(tmp_path: Path) -> N
 
 def test_ray_knows_each_variable_that_it_is_given() -> None:
     """A name that it does not know, it would pass over without a word."""
-    files = [file for folder in ("_private", "_common", "tune", "train") for file in RAY.glob(f"{folder}/**/*.py")]
+    files = [
+        file
+        for folder in ("_private", "_common", "tune", "train", "dashboard")
+        for file in RAY.glob(f"{folder}/**/*.py")
+    ]
     sources = [file.read_bytes() for file in (*files, RAY / "_raylet.so", RAY / "core/src/ray/raylet/raylet")]
     for name in (*ENVIRONMENT, *LOCAL_ENVIRONMENT):
         spelled = name.encode(), name.removeprefix("RAY_").encode()  # settings of the C++ part are named without

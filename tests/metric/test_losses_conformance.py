@@ -143,7 +143,7 @@ def test_labels_without_a_parameter_are_refused(name, label):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("name", ["arcface", "pml.SubCenterArcFaceLoss", "pml.SphereFaceLoss"])
 def test_embeddings_in_the_direction_of_their_weights_are_finite(name, dtype):
-    """Where the arccosine has an infinite gradient; the library clamps the cosine first, which gives 0."""
+    """Where the arccosine has an infinite gradient; the cosine is clamped first, which gives 0."""
     loss = Case(name).build(dtype=dtype)
     weights = loss.loss.W.detach().t()
     labels = torch.arange(len(weights)) // (len(weights) // CLASSES)

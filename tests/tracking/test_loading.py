@@ -64,7 +64,7 @@ def test_every_address_gives_the_same_model(
         torch.testing.assert_close(embedder.embed(images[:1]), expected[:1], rtol=0, atol=1e-5)
         assert (embedder.image_shape, embedder.size, embedder.resize, embedder.run_id) == ((1, 32, 32), 8, 32, run)
     assert len({embedder.identity for embedder in loaded}) == 1
-    assert [embedder.uri for embedder in loaded] == [addresses[1], addresses[1], addresses[2], local]
+    assert [embedder.uri for embedder in loaded] == [addresses[1], addresses[1], addresses[2], str(Path(local))]
     assert [entry.name for entry in elsewhere.iterdir()] == ["m"]
     assert not mlflow.tracking.is_tracking_uri_set()
 

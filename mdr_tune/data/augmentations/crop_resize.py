@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from PIL import Image
 
 Interpolation = Literal["lanczos", "bicubic", "bilinear"]
 
@@ -32,9 +34,21 @@ def crop_resize(images: torch.Tensor, boxes: torch.Tensor, size: int, interpolat
     results = images.new_empty((*images.shape[:2], size, size))
     for number, (top, left, height, width, mirrored) in enumerate(boxes.to(torch.int64).tolist()):
         box = images[number : number + 1, :, top : top + height, left : left + width]
-        resized = F.interpolate(box, (size, size), mode=interpolation, align_corners=False, antialias=True)[0]
+        if interpolation == "lanczos" and torch.__version__ < "2.12":
+            resized = _lanczos_by_pillow(box[0], size)
+        else:
+            resized = F.interpolate(box, (size, size), mode=interpolation, align_corners=False, antialias=True)[0]
         results[number] = resized.flip(-1) if mirrored else resized
     return results
+
+
+def _lanczos_by_pillow(image: torch.Tensor, size: int) -> torch.Tensor:
+    """Resize one image, (C, H, W) uint8, as torch does from 2.12 on. Earlier versions have no Lanczos kernel."""
+    channels = [Image.fromarray(channel.numpy()) for channel in image]
+    steps = (size, image.shape[1]), (size, size)  # rows before columns
+    for step in steps:
+        channels = [channel.resize(step, Image.Resampling.LANCZOS) for channel in channels]
+    return torch.stack([torch.from_numpy(np.array(channel)) for channel in channels])
 
 
 def resample(images: torch.Tensor, boxes: torch.Tensor, size: int, interpolation: Interpolation) -> torch.Tensor:
