@@ -148,9 +148,9 @@ def family_of(name: str) -> BackboneFamily:
     known = sorted(listed for family in FAMILIES for listed in family.names)
     others = [other for family in FAMILIES for other in family.other_names()]
     more = "".join(f", and {family.others}" for family in FAMILIES if family.others)
-    raise UnknownName(
-        f"unknown backbone {name!r}.{did_you_mean(name, [*known, *others])} Known: {', '.join(known)}{more}."
-    )
+    prefixed = [f"{family.prefix}{name}" for family in FAMILIES if f"{family.prefix}{name}" in others]
+    hint = did_you_mean(name, prefixed) or did_you_mean(name, [*known, *others])
+    raise UnknownName(f"unknown backbone {name!r}.{hint} Known: {', '.join(known)}{more}.")
 
 
 def check_takes(name: str, weights: str, shape: tuple[int, ...], arguments: Mapping[str, Any] = NONE) -> None:

@@ -38,7 +38,9 @@ class _Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        given = {argument.name: value for argument, value in zip(func._schema.arguments, args, strict=False)} | kwargs
+        takes = func._schema.arguments
+        given = {argument.name: argument.default_value for argument in takes if argument.has_default_value()}
+        given |= {argument.name: value for argument, value in zip(takes, args, strict=False)} | kwargs
         draws = torch.Tag.nondeterministic_seeded in func.tags and given.get("generator") is None
         if draws and given.get("dropout_p", 1) > 0:  # attention may drop, and mostly does not
             name, layer = self.inside[-1]

@@ -17,7 +17,7 @@ LOAD = """
 import sys
 import mlflow, torch
 mlflow.set_tracking_uri(sys.argv[1])
-model = mlflow.pytorch.load_model("models:/letters@champion")
+model = mlflow.pytorch.load_model(f"models:/{sys.argv[4]}@champion")
 images = torch.load(sys.argv[2], weights_only=True)
 with torch.no_grad():
     torch.save([model(batch) for batch in images], sys.argv[3])
@@ -48,12 +48,13 @@ def test_the_champion_loads_in_a_fresh_process_without_this_package(
     store: str, client: MlflowClient, artifact_root: Path, tmp_path: Path, backbone: str
 ) -> None:
     session = trained("l2", backbone)
-    experiment = open_experiment(client, "letters", artifact_root)
+    name = f"letters of {backbone}"
+    experiment = open_experiment(client, name, artifact_root)
     run = client.create_run(experiment).info.run_id
     checkpoint = save(session, tmp_path / "checkpoint.pt")
-    registered_as = register_champion(client, experiment, run, "letters", checkpoint, METRIC, "Winner: mdr-001.")
+    registered_as = register_champion(client, experiment, run, name, checkpoint, METRIC, "Winner: mdr-001.")
 
-    registered = client.get_model_version_by_alias("letters", "champion")
+    registered = client.get_model_version_by_alias(name, "champion")
     assert (str(registered.version), registered.run_id) == (registered_as.version, run)
     assert (registered_as.previous_version, registered_as.previous_value) == (None, None)
     assert registered.description.startswith("Winner: mdr-001.")
@@ -64,7 +65,7 @@ def test_the_champion_loads_in_a_fresh_process_without_this_package(
     images = noise_images(range(9, 10)).images
     batches = [images[:3], images[3:]]  # neither has the size that the graph was exported with
     torch.save(batches, tmp_path / "images.pt")
-    arguments = [store, str(tmp_path / "images.pt"), str(tmp_path / "embeddings.pt")]
+    arguments = [store, str(tmp_path / "images.pt"), str(tmp_path / "embeddings.pt"), name]
     subprocess.run([sys.executable, "-W", "ignore", "-c", LOAD, *arguments], cwd=tmp_path, check=True)
     found = torch.load(tmp_path / "embeddings.pt", weights_only=True)
     assert [tuple(embeddings.shape) for embeddings in found] == [(3, 8), (1, 8)]
