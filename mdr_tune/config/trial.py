@@ -16,6 +16,7 @@ from mdr_tune.config.optimizers import OptimizerConfig
 from mdr_tune.config.strict_model import KeyProblem, OpenModel, StrictModel, UnknownArguments, by_name, flatten, tag
 from mdr_tune.config.units import DEVIATIONS, EPOCHS
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.import_path import is_import_path
 
 
 def _known_backbone(name: str) -> str:
@@ -55,19 +56,22 @@ class BackboneConfig(OpenModel):
     """The network in front of the embedding layer, the weights that it starts from, and the network's arguments."""
 
     name: Annotated[str, AfterValidator(_known_backbone)] = "conv4"
-    """Name of the network: conv4, bn_inception, googlenet, resnet18, resnet50, or another classifier of torchvision."""
+    """Name of the network: conv4, bn_inception, googlenet, resnet18, resnet50, another classifier of torchvision, or an
+    import path of your own, such as my_models:make_encoder."""
     weights: Annotated[str, AfterValidator(_absolute_if_a_path)] = "DEFAULT"
     """Initial weights. `DEFAULT`: published weights, or random ones for conv4, which has none; `none`: random weights;
-    else a name of torchvision's weights, such as IMAGENET1K_V1, or the path of a file with a state dict."""
+    else a name of torchvision's weights, such as IMAGENET1K_V1, or the path of a file with a state dict. With an import
+    path, `DEFAULT` and `none` leave the weights as your code makes them."""
 
     @model_validator(mode="after")
     def _known_arguments(self) -> "BackboneConfig":
-        if self.arguments:
-            known = self.known_arguments()
-            if unknown := [key for key in self.arguments if key not in known]:
+        if self.arguments or is_import_path(self.name):
+            family, known = family_of(self.name), self.known_arguments()
+            unknown = [key for key in self.arguments if key not in known]
+            if unknown and not family.takes_any(self.name):
                 raise UnknownArguments(unknown, known)
             try:
-                family_of(self.name).check_arguments(self.name, self.arguments)
+                family.check_arguments(self.name, self.arguments)
             except ValueError as error:
                 key, _, problem = str(error).partition(": ")
                 raise KeyProblem(key, problem) from None
@@ -85,7 +89,7 @@ class BackboneConfig(OpenModel):
     @property
     def pretrained(self) -> bool:
         """True if the network starts from trained weights."""
-        return self.weights != "none" and (self.weights != "DEFAULT" or family_of(self.name).has_published_weights)
+        return family_of(self.name).is_trained(self.name, self.weights, self.arguments)
 
 
 EmbeddingModeOrAuto = Literal["auto", "rescale", "l2", "none"]

@@ -56,9 +56,13 @@ class LibraryLoss(MetricLoss):
         indices = tuple(mined[:3]) if isinstance(mined, Triplets) else mined
         autocast_off = torch.autocast(embeddings.device.type, enabled=False)
         with library_draws_from(generator, embeddings.device), autocast_off:
-            value: Tensor = self.loss(embeddings, labels, indices)
+            value = self._value(embeddings, labels, indices)
         # A loss without any pair has no gradient, and some losses have the shape (1,).
         return value.reshape(()) if value.requires_grad else value.reshape(()) + embeddings.sum() * 0
+
+    def _value(self, embeddings: Tensor, labels: Tensor, indices: tuple[Tensor, ...] | None) -> Tensor:
+        value: Tensor = self.loss(embeddings, labels, indices)
+        return value
 
     def _check_labels(self, labels: Tensor) -> None:
         """Raise a ValueError if the loss has no parameters for one of `labels`: a GPU's CUDA context would break."""

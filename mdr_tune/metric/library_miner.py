@@ -24,8 +24,12 @@ class LibraryMiner:
         if len(embeddings) == 0:  # some of the library's miners raise an IndexError then
             return no_triplets(embeddings)
         with torch.autocast(embeddings.device.type, enabled=False):
-            indices = self._miner(full_precision(embeddings), class_ids(labels).to(embeddings.device))
+            indices = self._mine(full_precision(embeddings), class_ids(labels).to(embeddings.device), generator)
         if len(indices) == 4:
             return Pairs(*indices)
         anchors, positives, negatives = indices
         return Triplets(anchors, positives, negatives, embeddings.new_zeros(()))
+
+    def _mine(self, embeddings: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        indices: tuple[Tensor, ...] = self._miner(embeddings, labels)
+        return indices

@@ -10,6 +10,7 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.util.disk_space import format_bytes
 from mdr_tune.util.files import existing_folder
+from mdr_tune.util.import_path import is_import_path
 from mdr_tune.util.words import count
 
 SMALL = "conv4"
@@ -41,7 +42,7 @@ def checkpoint_bytes(trial: TrialConfig) -> int:
 
     from mdr_tune.backbones import build_backbone
 
-    with torch.device("meta"):
+    with torch.device("cpu" if is_import_path(trial.backbone.name) else "meta"):  # a user's code may read weights
         backbone = build_backbone(
             trial.backbone.name,
             trial.backbone.weights,

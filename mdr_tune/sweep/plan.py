@@ -11,6 +11,7 @@ from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.records.journal import Past
 from mdr_tune.sweep.stores import Stores
+from mdr_tune.util.user_code import UserCode
 
 
 def new_launch() -> str:
@@ -44,6 +45,7 @@ class Plan:
         missing_data: Problems from `mdr_tune.sweep.prepare.missing_data`, kept by a dry run whose missing data can
             still be downloaded; otherwise empty.
         legacy_draws: Whether plan.json has version 1; see `VERSION` in `stored_launches`.
+        code: Copy of the user's own modules, which travels to the workers; None if the sweep names none.
     """
 
     sweep: SweepConfig
@@ -60,6 +62,7 @@ class Plan:
     preflight: bool = True
     missing_data: tuple[str, ...] = ()
     legacy_draws: bool = False
+    code: UserCode | None = None
 
     @property
     def folder(self) -> Path:
