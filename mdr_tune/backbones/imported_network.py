@@ -111,7 +111,9 @@ def _of_network(state: State) -> State:
 
 
 def make_network(name: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """Return what the user's class or function `name` gives for `arguments`, without `NORMALIZATION_KEYS` that it does not take.
+    """Return what the user's class or function `name` gives for `arguments`.
+
+    Those of `NORMALIZATION_KEYS` that it does not take are left out.
 
     Raises:
         CodeError: The arguments do not fit its signature, it raises an error, or it gives no `torch.nn.Module`.
