@@ -53,5 +53,5 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     for line in check_component(kind, arguments.name, given, size):
         say(console, Text(f"  {line.what:20}").append(f"{line.status:8}", style=_STYLES[line.status]).append(line.text))
         failed = failed or line.status == "FAILED"
-    say(console, "A launch would refuse it, or its results would be wrong." if failed else "A launch takes it.")
+    say(console, "A check failed: mend what it says." if failed else "A launch takes it.")
     return 2 if failed else 0

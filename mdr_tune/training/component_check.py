@@ -26,7 +26,7 @@ from mdr_tune.metric.mined import Pairs
 from mdr_tune.training.own_draws import drawing_layers
 from mdr_tune.training.ranks import Ranks
 from mdr_tune.training.session import TrialSession
-from mdr_tune.util.call_arguments import call_arguments
+from mdr_tune.util.call_arguments import REQUIRED, call_arguments
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.import_path import CodeError, code_folders, import_named, look_for_code_in, said
 
@@ -36,6 +36,10 @@ _FILLED = {"num_classes": 4, "embedding_size": 6}
 _BATCH, _STEPS, _IMAGES_PER_CLASS = 16, 2, 4
 _LARGEST_DIFFERENCE = 1e-9
 """Largest relative difference of numbers in float64 that one and two ranks may have."""
+
+
+Differentiable = tuple[Callable[[], Tensor], list[Tensor]]
+"""A function that returns a number, and the tensors that the number has a gradient for."""
 
 
 class Line(NamedTuple):
@@ -134,10 +138,8 @@ def _trial(kind: Kind, name: str, arguments: Mapping[str, Any], image_size: int)
 
 def _signature(name: str) -> str:
     taken = call_arguments(import_named(name), tuple(_FILLED))
-    shown = [
-        f"{key}{'' if default is inspect.Parameter.empty else f'={default!r}'}"
-        for key, default in taken.defaults.items()
-    ]
+    defaults = {key: "" if value is REQUIRED else f"={value!r}" for key, value in taken.defaults.items()}
+    shown = [f"{key}{default}" for key, default in defaults.items()]
     filled = f"; the trial fills in {' and '.join(taken.filled)}" if taken.filled else ""
     return f"keys: {', '.join(shown) or 'none'}{filled}"
 
@@ -151,26 +153,24 @@ def _check_loss(name: str, arguments: Mapping[str, Any], trial: TrialConfig) -> 
     angular = ", compares directions only: embeddings have length 1" if trial.loss.compares_directions else ""
     yield Line("value", "ok", f"{value.item():.4g} for {len(labels)} random embeddings; {mined}{angular}")
     yield Line("gradients", "ok", f"finite; {sum(one.numel() for one in loss.parameters()):,} own parameters")
-    yield _finite_differences(lambda double: _double_loss(name, arguments, double))
+    yield _finite_differences(lambda: _in_double(name, arguments))
     again = value_of(build_for_trial(name, arguments), embeddings, labels)
     yield _determinism(torch.equal(value, again), "value", _draws_of_loss(loss))
     yield _equal_embeddings(loss)
 
 
-def _double_loss(
-    name: str, arguments: Mapping[str, Any], double: torch.dtype
-) -> tuple[Callable[[], Tensor], list[Tensor]]:
-    loss = build_for_trial(name, arguments).to(double)
-    embeddings, labels = trial_batch(double)
+def _in_double(name: str, arguments: Mapping[str, Any]) -> Differentiable:
+    loss = build_for_trial(name, arguments).to(torch.float64)
+    embeddings, labels = trial_batch(torch.float64)
     leaves = [embeddings.requires_grad_(), *(one for one in loss.parameters() if one.requires_grad)]
     return lambda: value_of(loss, embeddings, labels), leaves
 
 
-def _finite_differences(made: Callable[[torch.dtype], tuple[Callable[[], Tensor], list[Tensor]]]) -> Line:
+def _finite_differences(make: Callable[[], Differentiable]) -> Line:
     """Compare the gradient in float64 with finite differences in three random directions."""
     what, step = "finite differences", 1e-6
     try:
-        value, leaves = made(torch.float64)
+        value, leaves = make()
         gradients = torch.autograd.grad(value(), leaves, allow_unused=True)
         worst = 0.0
         for seed in range(3):
@@ -222,13 +222,9 @@ def _equal_embeddings(loss: ImportedLoss) -> Line:
     _, labels = trial_batch()
     leaf = torch.ones(len(labels), 6).requires_grad_()
     value_of(loss, leaf, labels).backward()
-    is_finite = leaf.grad is not None and bool(leaf.grad.isfinite().all())
-    text = (
-        "finite"
-        if is_finite
-        else "the gradient is not finite, and a trial that collapses diverges: clamp before sqrt()"
-    )
-    return Line("equal embeddings", "ok" if is_finite else "note", text)
+    if leaf.grad is not None and bool(leaf.grad.isfinite().all()):
+        return Line("equal embeddings", "ok", "finite gradients")
+    return Line("equal embeddings", "note", "their gradient is not finite: is there a square root without a clamp?")
 
 
 def _check_miner(name: str, arguments: Mapping[str, Any], trial: TrialConfig) -> Iterator[Line]:
@@ -259,13 +255,12 @@ def _check_network(name: str, arguments: Mapping[str, Any], trial: TrialConfig) 
 
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
 
-    def double(dtype: torch.dtype) -> tuple[Callable[[], Tensor], list[Tensor]]:
-        made = network().to(dtype)
-        return lambda: output_of(name, made, images.to(dtype)).square().mean(), [
-            one for one in made.parameters() if one.requires_grad
-        ]
+    def in_double() -> Differentiable:
+        made, inputs = network().double(), images.double()
+        weights = [one for one in made.parameters() if one.requires_grad]
+        return lambda: output_of(name, made, inputs).square().mean(), weights
 
-    yield _finite_differences(double)
+    yield _finite_differences(in_double)
     with torch.no_grad():
         made = network()
         both = output_of(name, made, images)
@@ -293,9 +288,7 @@ def _check_ranks(trial: TrialConfig, draws: bool) -> Line:
     text = f"{key} differs by {worst:.1g} after {_STEPS} steps, in float64"
     if draws:
         return Line(what, "note", f"{text}, as the random layers above draw for themselves")
-    return Line(
-        what, "FAILED", f"{text}: does something depend on a worker's own images, or is it kept from call to call?"
-    )
+    return Line(what, "FAILED", f"{text}: does it depend on a worker's own images, or draw by numpy or random?")
 
 
 def _difference(one: Tensor, other: Tensor) -> float:
@@ -312,7 +305,8 @@ def _on_ranks(trial: TrialConfig, world_size: int) -> dict[str, Tensor]:
         program = f"from {__name__} import run_rank; run_rank()"
         command = [sys.executable, "-c", program, folder, str(world_size)]
         ranks = [
-            subprocess.Popen([*command, str(rank)], stderr=subprocess.PIPE, text=True) for rank in range(world_size)
+            subprocess.Popen([*command, str(rank)], cwd=folder, stderr=subprocess.PIPE, text=True)
+            for rank in range(world_size)
         ]
         try:
             for process in ranks:
