@@ -1,11 +1,14 @@
 """Check the user's own networks, losses and miners of a sweep before a launch, and say what is special about them."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from mdr_tune.backbones.families import family_of
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.util.import_path import is_import_path
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.import_path import is_import_path, look_for_code_in
 from mdr_tune.util.user_code import UserCode, changed_files, imported_code
 
 
@@ -23,6 +26,19 @@ def own_code(sweep: SweepConfig) -> UserCode | None:
         UserError: The modules lie in two folders, or are too large to travel to the workers.
     """
     return imported_code() if own_names(sweep) else None
+
+
+def look_for_recorded_code(recorded: object, given: str | None) -> None:
+    """Look for the user's own modules in the folder `given` by --code, or else where a record says that they were.
+
+    Raises:
+        UserError: There is no such folder.
+    """
+    code = given or recorded
+    if isinstance(code, str) and not os.path.isdir(code):
+        what = "--code" if given else "your own modules were in"
+        raise UserError(f"{what} {code}: there is no such folder; name their folder: --code DIR")
+    look_for_code_in([Path(code)] if isinstance(code, str) else [])
 
 
 def component_notes(sweep: SweepConfig) -> list[str]:

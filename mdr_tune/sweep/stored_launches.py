@@ -20,12 +20,12 @@ from mdr_tune.config.strict_model import set_dotted
 from mdr_tune.config.sweep import MOST_TRIALS, SweepConfig
 from mdr_tune.records.journal import FILE as JOURNAL
 from mdr_tune.records.journal import Past, lock
+from mdr_tune.sweep.own_components import look_for_recorded_code
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.stores import Stores, choose_stores
 from mdr_tune.tracking.mlflow_database import check_whole, connect
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.files import atomic_write
-from mdr_tune.util.import_path import look_for_code_in
 from mdr_tune.util.nearest_name import did_you_mean
 from mdr_tune.util.sqlite_address import sqlite_options, sqlite_url
 from mdr_tune.util.words import duration
@@ -122,7 +122,7 @@ def _read(folder: Path, code: str | None) -> Stored:
         content = json.loads(file.read_text())
         if content["version"] not in (1, VERSION):
             raise ValueError(f"it is of version {content['version']}, this program reads 1 and {VERSION}")
-        _look_for_code(content["sweep"], code)
+        look_for_recorded_code(content["sweep"].get("code"), code)
         sweep = _checked_sweep(content["sweep"])
         os.path.realpath(content.get("storage", ""))  # ValueError if it has a character that no path can have
         legacy_draws = content["version"] == 1
@@ -144,20 +144,6 @@ def _read(folder: Path, code: str | None) -> Stored:
             f"{file}: cannot be read ({reason}), so that the sweep cannot be resumed; restore it from a back-up, or "
             "launch the sweep anew with --space"
         ) from None
-
-
-def _look_for_code(tree: Any, given: str | None) -> None:
-    """Look for the user's own modules in the folder `given`, or else in that of `tree`, the sweep of a plan.json.
-
-    Raises:
-        UserError: There is no such folder.
-    """
-    recorded = tree.get("code") if isinstance(tree, dict) else None
-    code = given or recorded
-    if isinstance(code, str) and not os.path.isdir(code):
-        what = "--code" if given else "your own modules were in"
-        raise UserError(f"{what} {code}: there is no such folder; name their folder: --code DIR")
-    look_for_code_in([Path(code)] if isinstance(code, str) else [])
 
 
 def _checked_sweep(tree: Any) -> SweepConfig:

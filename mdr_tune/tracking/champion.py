@@ -16,18 +16,17 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Param
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.objectives import best_key
+from mdr_tune.tracking.exporting import why_not_exportable
 from mdr_tune.tracking.tags import run_tags
+from mdr_tune.tracking.with_code import RESIZE_KEY, log_with_code, signature_of
 from mdr_tune.training.model import EmbeddingModel, ImageShape
 from mdr_tune.training.official import IMAGE_SHAPE, RESIZE, ImportedModel
+from mdr_tune.util.import_path import is_import_path
 
 ALIAS = "champion"
-RESIZE_KEY = "mdr_tune.resize"
-"""Key of an entry in a logged model's metadata: height and width, in pixels, to which images are resized."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,10 @@ def register_champion(
         return Registration(previous_version)
     model, shape, config = _load(checkpoint)
     resize = evaluation_resize(config, shape)
+    if is_import_path(config.backbone.name) and why_not_exportable(model, shape):
+        version = log_with_code(client, experiment_id, run_id, name, model, config, shape, description, resize)
+        client.set_registered_model_alias(name, ALIAS, version)
+        return Registration(version, previous_version, previous_value)
     version = log_embedding_model(client, experiment_id, run_id, name, model, shape, description, resize)
     client.set_registered_model_alias(name, ALIAS, version)
     return Registration(version, previous_version, previous_value)
@@ -122,10 +125,6 @@ def log_embedding_model(
     """
     model.requires_grad_(False)
     example = np.zeros((2, *image_shape), dtype=np.uint8)
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *image_shape))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, model.linear.out_features))]),
-    )
     mlflow.set_experiment(experiment_id=experiment_id)  # MLflow 3 puts the logged model there, beside its run
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # MLflow reports success on stderr
         warnings.simplefilter("ignore")
@@ -136,7 +135,7 @@ def log_embedding_model(
             registered_model_name=name,
             serialization_format="pt2",
             input_example=example,
-            signature=signature,
+            signature=signature_of(model, image_shape),
             metadata=None if resize is None else {RESIZE_KEY: resize},
             pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"mlflow=={mlflow.__version__}"],
         )

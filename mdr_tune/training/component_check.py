@@ -257,7 +257,7 @@ def _check_network(name: str, arguments: Mapping[str, Any], trial: TrialConfig) 
 
     def in_double() -> Differentiable:
         made, inputs = network().double(), images.double()
-        weights = [one for one in made.parameters() if one.requires_grad]
+        weights: list[Tensor] = [one for one in made.parameters() if one.requires_grad]
         return lambda: output_of(name, made, inputs).square().mean(), weights
 
     yield _finite_differences(in_double)

@@ -103,7 +103,7 @@ def call_arguments(function: Callable[..., Any], filled: Collection[str] = ()) -
     """Return the arguments of `function` that a sweep file may give; the trial fills in those named in `filled`.
 
     Of a class that passes `**kwargs` on, the parameters of its base classes' constructors count, too, up to
-    `torch.nn.Module`.
+    `torch.nn.Module`. None of them is required, since the class may pass it on itself.
 
     Raises:
         CodeError: Python does not know the signature, or a parameter can only be given by position.
@@ -112,7 +112,8 @@ def call_arguments(function: Callable[..., Any], filled: Collection[str] = ()) -
     annotations: dict[str, Any] = {}
     present: list[str] = []
     takes_any = False
-    for one in _constructors(function):
+    constructors = _constructors(function)
+    for one in constructors:
         parameters, takes_any = _parameters(one, is_method=one is not function)
         hints = _hints(one)
         for parameter in parameters:
@@ -121,7 +122,8 @@ def call_arguments(function: Callable[..., Any], filled: Collection[str] = ()) -
             if parameter.name in filled:
                 present.append(parameter.name)
                 continue
-            defaults[parameter.name] = parameter.default
+            is_given_on = parameter.default is REQUIRED and one is not constructors[0]
+            defaults[parameter.name] = None if is_given_on else parameter.default
             if parameter.name in hints:
                 annotations[parameter.name] = hints[parameter.name]
         if not takes_any:

@@ -7,8 +7,9 @@ import torch
 
 from mdr_tune.backbones import Backbone, build_backbone
 from mdr_tune.backbones.families import FAMILIES
+from tests.own_components import NETWORKS
 
-NAMES = [name for family in FAMILIES for name in family.names]
+NAMES = [*(name for family in FAMILIES for name in family.names), *NETWORKS]
 SIZE = 32  # all of them take it, and it is quick
 
 
