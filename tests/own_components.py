@@ -85,7 +85,7 @@ class Maps(nn.Module):
 
 
 class Tokens(nn.Module):
-    """A transformer without attention, which gives a class token and one token a patch, (n, 1 + T, F)."""
+    """A transformer that mixes tokens by their mean, which gives a class token and one token a patch, (n, 1 + T, F)."""
 
     num_prefix_tokens = 1
 
@@ -96,8 +96,8 @@ class Tokens(nn.Module):
 
     def forward(self, images):
         tokens = self.patches(images).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.first.expand(len(tokens), -1, -1), tokens], 1)
-        return tokens + self.block(tokens)
+        tokens = torch.cat([self.first.expand(tokens.shape[0], -1, -1), tokens], 1)
+        return tokens + self.block(tokens) + tokens.mean(1, keepdim=True)
 
 
 def make_features(width: int = 8) -> nn.Module:

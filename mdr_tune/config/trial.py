@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
-from mdr_tune.backbones.families import family_of
+from mdr_tune.backbones.families import check_takes, family_of
 from mdr_tune.config.augmentations import AugmentationConfig, AutoAugmentationConfig, chosen_augmentation
 from mdr_tune.config.datasets import DataConfig, GlyphsDataConfig, local_path
 from mdr_tune.config.explain import lines_of
@@ -196,6 +196,7 @@ class TrialConfig(StrictModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrialConfig":
+        self._try_own_network()
         loss = self.loss
         if loss.compares_directions and self.embedding.mode in ("rescale", "none"):
             raise KeyProblem(
@@ -217,6 +218,15 @@ class TrialConfig(StrictModel):
                 "needs batch_norm: frozen, since the statistics of a chunk are not those of the batch",
             )
         return self
+
+    def _try_own_network(self) -> None:
+        """Raise KeyProblem if the user's own network does not take the images, or gives no features. It is tried."""
+        backbone = self.backbone
+        if is_import_path(backbone.name):
+            try:
+                check_takes(backbone.name, backbone.weights, self.data.input_shape, backbone.arguments)
+            except ValueError as error:
+                raise KeyProblem("backbone.name", str(error)) from None
 
     @property
     def embedding_mode(self) -> Literal["rescale", "l2", "none"]:

@@ -78,8 +78,10 @@ def log_with_code(
             zipfile.ZipFile(io.BytesIO(code.archive)).extractall(copy)
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
-            info = mlflow.pyfunc.log_model(
+            info = mlflow.models.Model.log(  # not mlflow.pyfunc.log_model, which takes no run
+                artifact_path=None,
                 name="model",
+                flavor=mlflow.pyfunc,
                 python_model=str(program),
                 artifacts={"state": str(state)},
                 code_paths=[str(path) for path in sorted(copy.iterdir())] or None,

@@ -63,9 +63,12 @@ def code_folders() -> tuple[Path, ...]:
 
 
 def own_modules() -> Iterator[tuple[str, Path]]:
-    """Yield (name, file) of each imported module that lies in one of the folders, and is not an installed package."""
+    """Yield (name, file) of each imported module that lies in one of the folders, and is not an installed package.
+
+    A package without an `__init__.py` has its folder in place of the file.
+    """
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
+        file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
         top = name.partition(".")[0]
         if file and (place := own_place(top)) is not None and Path(file).resolve().is_relative_to(place):
             yield name, Path(file).resolve()
