@@ -47,14 +47,16 @@ def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]
 def _look_for_code(tree: dict[str, Any], source: Source) -> None:
     """Look for the user's own modules where `tree`, the content of the sweep file, says, or in the usual folders.
 
-    The path of `code` becomes absolute: it is relative to the sweep file's folder, or else to the working folder.
+    The path of `code` becomes absolute. It is relative to the sweep file's folder, or else to the working folder; that
+    of a --code or --set the other way round.
     """
     code = tree.get("code")
     usual = [source.file.absolute().parent, Path.cwd()]
     if not isinstance(code, str):
         look_for_code_in(usual)
         return
-    found = [folder / Path(code).expanduser() for folder in usual]
+    bases = reversed(usual) if ("code",) in source.overridden else usual
+    found = [folder / Path(code).expanduser() for folder in bases]
     existing = next((folder for folder in found if folder.is_dir()), None)
     if existing is None:
         looked = " or ".join(dict.fromkeys(map(str, found)))

@@ -31,10 +31,10 @@ class ImportedMiner(LibraryMiner):
     def _mine(self, embeddings: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         with library_draws_from(generator, embeddings.device):
             indices = self._miner(embeddings, labels)
-        problem = _problem_of_indices(indices, embeddings.device)
+        problem = _problem_of_indices(indices)
         if problem:
             raise CodeError(f"{self.name}{where_called(self._miner)} {problem}")
-        return tuple(indices)
+        return tuple(one.to(embeddings.device) for one in indices)
 
 
 def where_called(miner: Callable[..., Any]) -> str:
@@ -43,7 +43,7 @@ def where_called(miner: Callable[..., Any]) -> str:
     return defined_at(miner) or defined_at(kind.forward if hasattr(kind, "forward") else kind.__call__)
 
 
-def _problem_of_indices(indices: Any, device: torch.device) -> str | None:
+def _problem_of_indices(indices: Any) -> str | None:
     """Return what is wrong with the `indices` that a miner returned. Nothing is read from a GPU."""
     wanted = "return (anchors, positives, negatives), or (anchors, positives, anchors, negatives)"
     if not isinstance(indices, tuple | list) or not all(isinstance(one, Tensor) for one in indices):
@@ -51,9 +51,9 @@ def _problem_of_indices(indices: Any, device: torch.device) -> str | None:
     if len(indices) not in (3, 4):
         return f"returns {len(indices)} tensors: {wanted}"
     for one in indices:
-        if one.ndim != 1 or one.dtype != torch.int64 or one.device != device:
+        if one.ndim != 1 or one.dtype != torch.int64:
             shape = f"({', '.join(map(str, one.shape))})"
-            return f"returns indices of shape {shape}, {one.dtype}, on {one.device}: return (n,), int64, on {device}"
+            return f"returns indices of shape {shape}, {one.dtype}: return int64 of shape (n,)"
     lengths = [len(one) for one in indices]
     if lengths[0] != lengths[1] or lengths[-1] != lengths[-2 if len(indices) == 4 else 0]:
         return f"returns indices of the lengths {', '.join(map(str, lengths))}: {wanted}, of one length each"

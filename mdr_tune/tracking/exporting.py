@@ -8,7 +8,7 @@ import torch
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.training.model import EmbeddingModel, ImageShape
-from mdr_tune.training.own_draws import drawing_layers
+from mdr_tune.training.own_draws import drawing_layers, unsynced_layers
 from mdr_tune.util.words import first_line
 
 
@@ -19,6 +19,11 @@ def network_notes(trial: TrialConfig, image_shape: ImageShape) -> Iterator[str]:
         yield (
             f"{name}: {', '.join(layers)} draws random numbers that differ from worker to worker, so that several "
             "workers do not compute what one does; nn.Dropout would draw for the global batch"
+        )
+    if (layers := unsynced_layers(trial)) and not trial.freezes_batch_norm:
+        yield (
+            f"{name}: {', '.join(layers)} takes the statistics of each worker's own images, so that several workers do "
+            "not compute what one does; set batch_norm: frozen, or use BatchNorm2d"
         )
     if why := why_not_exported(trial, image_shape):
         yield (

@@ -100,7 +100,7 @@ def log_with_code(
 def model_from(state_file: Path) -> EmbeddingModel:
     """Return the model whose configuration and weights are in `state_file`, on the CPU in eval mode."""
     state = torch.load(state_file, map_location="cpu", weights_only=True)
-    model = EmbeddingModel.from_config(TrialConfig.model_validate(state["config"]), pretrained=False)
+    model = EmbeddingModel.from_config(TrialConfig.from_keys(state["config"]), pretrained=False)
     model.load_state_dict(state["model"])
     return model.eval()
 
@@ -122,7 +122,7 @@ def network_with_code(
     look_for_code_in([Path(code)])
     try:
         model = model_from(folder / STATE)
-    except (ValueError, RuntimeError) as error:
+    except (UserError, RuntimeError) as error:
         raise UserError(f"{uri}: the code in {code} does not make its network: {error}") from None
     then = (mlflow.models.Model.load(str(folder)).metadata or {}).get(CODE_KEY, {})
     now = imported_code()

@@ -1,4 +1,4 @@
-"""Find the modules of a user's network that draw from torch's global generator, which no rank shares with another."""
+"""Find the modules of a user's network that compute with a rank's own images or random numbers."""
 
 from typing import Any
 
@@ -23,6 +23,23 @@ def drawing_layers(trial: TrialConfig, image_shape: ImageShape) -> list[str]:
         return _drawing(model, torch.zeros(2, *image_shape, dtype=torch.uint8))
 
 
+def unsynced_layers(trial: TrialConfig) -> list[str]:
+    """Return the names and classes of `trial`'s BatchNorm layers that `synchronize_batch_norm` does not take over."""
+    with torch.random.fork_rng(devices=[]):
+        network = EmbeddingModel.from_config(trial, pretrained=False).backbone
+    kind = torch.nn.modules.batchnorm._BatchNorm
+    return [
+        _name_of(name, layer)
+        for name, layer in network.named_modules()
+        if isinstance(layer, kind) and not isinstance(layer, torch.nn.BatchNorm2d)
+    ]
+
+
+def _name_of(name: str, module: torch.nn.Module) -> str:
+    own = name.removeprefix("network").lstrip(".")
+    return f"{own} ({type(module).__name__})" if own else type(module).__name__
+
+
 def _drawing(model: EmbeddingModel, images: torch.Tensor) -> list[str]:
     names = {module: name for name, module in model.backbone.named_modules()}
     found: list[str] = []
@@ -36,8 +53,7 @@ def _drawing(model: EmbeddingModel, images: torch.Tensor) -> list[str]:
     def leave(module: Any, inputs: Any, output: Any) -> None:
         state, known = before.pop()
         if not torch.equal(state, torch.get_rng_state()) and len(found) == known and module in names:
-            name = names[module].removeprefix("network").lstrip(".")
-            found.append(f"{name} ({type(module).__name__})" if name else type(module).__name__)
+            found.append(_name_of(names[module], module))
 
     handles = [handle for module in model.modules() for handle in _hooks(module, enter, leave)]
     try:

@@ -19,7 +19,7 @@ from mdr_tune.util.nearest_name import did_you_mean
 _FORM = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _folders: tuple[Path, ...] = ()
 _added: list[str] = []
-"""Entries of `sys.path` that `look_for_code_in` has added."""
+"""Entries of `sys.path` that were added for the folders."""
 
 
 class CodeError(UserError, ValueError):  # a ValueError, which pydantic takes from a validator
@@ -51,15 +51,25 @@ def look_for_code_in(folders: Sequence[Path]) -> None:
     for entry in _added:
         if entry in sys.path:
             sys.path.remove(entry)
+    _added.clear()
     _folders = wanted
-    _added[:] = [str(folder) for folder in wanted if str(folder) not in sys.path]
-    sys.path.extend(_added)  # at the end: a file of the user's hides no installed package
-    importlib.invalidate_caches()
 
 
 def code_folders() -> tuple[Path, ...]:
     """Return the folders that `look_for_code_in` was given."""
     return _folders
+
+
+def _extend_path() -> None:
+    """Add the folders to `sys.path`, at its end: a file of the user's hides no installed package.
+
+    This is done when the first import path is followed. A sweep without one leaves `sys.path` as it is.
+    """
+    new = [str(folder) for folder in _folders if str(folder) not in sys.path]
+    if new:
+        _added.extend(new)
+        sys.path.extend(new)
+        importlib.invalidate_caches()
 
 
 def own_modules() -> Iterator[tuple[str, Path]]:
@@ -104,6 +114,7 @@ def import_named(path: str) -> Callable[..., Any]:
         raise CodeError(
             f"{path}: {place} has the name of {other}, so that Python may import the one or the other: rename your file"
         )
+    _extend_path()
     module = _import(path, module_name)
     found = getattr(module, name, None)
     if not hasattr(module, name):

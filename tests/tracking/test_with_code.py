@@ -65,7 +65,7 @@ def test_a_network_that_cannot_be_exported_is_told_registered_and_loaded(
     assert not list(local.rglob("*.pkl"))
     assert (local / "code" / "dynamic_nets.py").read_text() == OWN.read_text()
     torch.testing.assert_close(torch.from_numpy(np.load(tmp_path / "embeddings.npy")), expected)
-    with pytest.raises(UserError, match=r"needs the code of its network.*: give its folder, --code DIR"):
+    with pytest.raises(UserError, match=r"needs the code of its network.*: --code DIR names its folder"):
         load_embedder(f"models:/{NAME}@champion", client)
     (code / "dynamic_nets.py").write_text(OWN.read_text() + "\n")
     embedder = load_embedder(f"models:/{NAME}@champion", client, code=str(code))
