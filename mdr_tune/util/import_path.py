@@ -21,6 +21,12 @@ _folders: tuple[Path, ...] = ()
 _added: list[str] = []
 """Entries of `sys.path` that were added for the folders."""
 
+_tops: set[str] = set()
+"""Names, without dots, of the modules that import paths have led to in the folders, and of those that these import.
+
+The working folder may hold other modules that are in use, such as this package itself.
+"""
+
 
 class CodeError(UserError, ValueError):  # a ValueError, which pydantic takes from a validator
     """The user's own code cannot be imported or used. The text has the file and line of that code where it is known."""
@@ -52,6 +58,7 @@ def look_for_code_in(folders: Sequence[Path]) -> None:
         if entry in sys.path:
             sys.path.remove(entry)
     _added.clear()
+    _tops.clear()
     _folders = wanted
 
 
@@ -73,20 +80,25 @@ def _extend_path() -> None:
 
 
 def own_modules() -> Iterator[tuple[str, Path]]:
-    """Yield (name, file) of each imported module that lies in one of the folders, and is not an installed package.
+    """Yield (name, file) of each of the user's modules that import paths have led to, also by the modules' imports.
 
     A package without an `__init__.py` has its folder in place of the file.
     """
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
         top = name.partition(".")[0]
-        if file and (place := own_place(top)) is not None and Path(file).resolve().is_relative_to(place):
+        if (
+            file
+            and top in _tops
+            and (place := own_place(top)) is not None
+            and Path(file).resolve().is_relative_to(place)
+        ):
             yield name, Path(file).resolve()
 
 
 def own_place(top: str) -> Path | None:
     """Return the file or folder of the module `top`, a name without dots, in the folders; None if it is not there."""
-    for folder in _folders:
+    for folder in _folders if top != "mdr_tune" else ():
         if (file := folder / f"{top}.py").is_file():
             return file
         if (package := folder / top).is_dir() and next(package.glob("*.py"), None) is not None:
@@ -115,7 +127,12 @@ def import_named(path: str) -> Callable[..., Any]:
             f"{path}: {place} has the name of {other}, so that Python may import the one or the other: rename your file"
         )
     _extend_path()
-    module = _import(path, module_name)
+    before = set(sys.modules)
+    try:
+        module = _import(path, module_name)
+    finally:  # a module that fails may have imported others
+        new = {top, *(imported.partition(".")[0] for imported in set(sys.modules) - before)}
+        _tops.update(filter(own_place, new))
     found = getattr(module, name, None)
     if not hasattr(module, name):
         public = [known for known in vars(module) if not known.startswith("_")]

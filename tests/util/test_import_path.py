@@ -134,6 +134,20 @@ def test_another_folder_has_other_modules_of_the_same_name(folder: Path, tmp_pat
     assert not any(str(other) == entry for entry in sys.path)
 
 
+def test_other_modules_of_the_folder_are_left_alone() -> None:
+    """The working folder may be that of this package, and the tests lie in it."""
+    here = sys.modules[__name__]
+    look_for_code_in([Path(__file__).parents[2], Path(__file__).parents[2] / "search_spaces"])
+    import_named("own_model:SoftTriple")
+    code = imported_code()
+    assert code is not None
+    assert list(code.files) == ["own_model.py"]
+    look_for_code_in([])
+    assert sys.modules[__name__] is here
+    assert "mdr_tune.util.import_path" in sys.modules
+    assert "own_model" not in sys.modules
+
+
 def test_the_code_that_was_imported_travels(folder: Path) -> None:
     import_named("my_losses:SoftTriple")
     import_named("pack.models:make")
