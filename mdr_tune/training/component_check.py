@@ -18,6 +18,7 @@ import numpy
 import torch
 from torch import Tensor, nn
 
+from mdr_tune.backbones.family import NORMALIZATION_KEYS
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data.dataset import ImageDataset, ImageSplit
 from mdr_tune.metric.imported_loss import ImportedLoss, build_for_trial, call, check_trains, trial_batch, value_of
@@ -29,6 +30,7 @@ from mdr_tune.training.session import TrialSession
 from mdr_tune.util.call_arguments import REQUIRED, call_arguments
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.import_path import CodeError, code_folders, import_named, look_for_code_in, said
+from mdr_tune.util.nearest_name import did_you_mean
 
 Kind = Literal["backbone", "loss", "miner"]
 RANKS_TIMEOUT_S = 600
@@ -66,7 +68,11 @@ def kind_of(name: str, arguments: Mapping[str, Any]) -> Kind:
     taken = call_arguments(function, tuple(_FILLED))
     if taken.filled:
         return "loss"
-    given = {key: value for key, value in arguments.items() if not key.startswith("input_")}
+    given = {key: value for key, value in arguments.items() if key not in NORMALIZATION_KEYS}
+    known = list(taken.defaults)
+    if unknown := [key for key in given if key not in known and not taken.takes_any]:
+        hint = did_you_mean(unknown[0], known)
+        raise CodeError(f"{name} has no argument {unknown[0]!r}.{hint} Known: {', '.join(known) or 'none'}.")
     made = call(name, function, taken.check(name, given))
     if not isinstance(made, nn.Module):
         return "miner"

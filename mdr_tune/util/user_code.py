@@ -15,7 +15,7 @@ from mdr_tune.util.cache_folder import cache_dir, locked
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.import_path import look_for_code_in, own_modules, own_place
 
-LARGEST_MIB = 50
+LARGEST_MIB = 20
 """Largest size of the copy. Weights belong into a file of their own, which `backbone.weights` names."""
 _LEFT_OUT = ("__pycache__", ".git")
 
