@@ -138,7 +138,7 @@ def facts(name: str, arguments: Mapping[str, Any]) -> Facts:
     Raises:
         CodeError: The network cannot be made, or its own mean, std or image_size is no such thing.
     """
-    found = _facts(name, import_named(name), json.dumps(dict(arguments), sort_keys=True))
+    found = _facts(name, import_named(name), json.dumps(dict(arguments), sort_keys=True, default=str))
     if isinstance(found, CodeError):
         raise found
     return found
@@ -219,7 +219,7 @@ def try_network(name: str, arguments: Mapping[str, Any], image_size: int) -> Out
     Raises:
         CodeError: It does not take the images, its output has another form, or numbers or gradients are not finite.
     """
-    found = _try(name, import_named(name), json.dumps(dict(arguments), sort_keys=True), image_size)
+    found = _try(name, import_named(name), json.dumps(dict(arguments), sort_keys=True, default=str), image_size)
     if isinstance(found, CodeError):
         raise found
     return found

@@ -125,7 +125,7 @@ def imported_loss_facts(name: str, arguments: Mapping[str, Any]) -> LossFacts:
     Raises:
         CodeError: The loss cannot be built or trained with. The message has the user's own line where it is known.
     """
-    facts = _facts(name, import_named(name), json.dumps(dict(arguments), sort_keys=True))
+    facts = _facts(name, import_named(name), json.dumps(dict(arguments), sort_keys=True, default=str))
     if isinstance(facts, str):
         raise CodeError(facts)
     return facts

@@ -71,7 +71,7 @@ def build_imported_miner(name: str, arguments: Mapping[str, Any]) -> ImportedMin
 
 def check_imported_miner(name: str, arguments: Mapping[str, Any]) -> None:
     """Raise CodeError unless the miner `name` with `arguments` chooses valid pairs or triplets of a random batch."""
-    problem = _problem(name, import_named(name), json.dumps(dict(arguments), sort_keys=True))
+    problem = _problem(name, import_named(name), json.dumps(dict(arguments), sort_keys=True, default=str))
     if problem is not None:
         raise CodeError(problem)
 

@@ -69,7 +69,7 @@ class CallArguments(NamedTuple):
             message = f"a sweep file cannot give a {shown}{defined_at(self.function)}: leave it out"
             raise ArgumentProblem(key, message) from None
         try:
-            return adapter.validate_json(json.dumps(value), strict=True)
+            return adapter.validate_json(json.dumps(value, default=str), strict=True)
         except ValidationError:
             expected = inspect.formatannotation(annotation).removeprefix("typing.")
             text = f"{value!r} (text)" if isinstance(value, str) else repr(value)
