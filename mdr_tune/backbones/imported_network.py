@@ -72,9 +72,9 @@ class ImportedBackbone(Backbone):
         super().__init__()
         self.name = name
         self.network = make_network(name, arguments)
-        facts_ = _facts_of(name, self.network)
-        self.image_size = image_size or facts_.image_size or USUAL_SIZE
-        mean, std = normalization(facts_, arguments)
+        own = _facts_of(name, self.network)
+        self.image_size = image_size or own.image_size or USUAL_SIZE
+        mean, std = normalization(own, arguments)
         self.set_normalization(tuple(255 * value for value in mean), tuple(255 * value for value in std))
         tokens = getattr(self.network, "prefix_tokens", getattr(self.network, "num_prefix_tokens", 0))
         self.prefix_tokens = int(tokens)
@@ -85,13 +85,9 @@ class ImportedBackbone(Backbone):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map normalised images (n, 3, H, W) to features (n, F); after `without_pooling` to maps or tokens."""
         output: torch.Tensor = self.network(images)
-        if not self._pools:
+        if not self._pools or output.ndim == 2:
             return output
-        return (
-            output.flatten(2).mean(2)
-            if output.ndim == 4
-            else (output[:, self.prefix_tokens :].mean(1) if output.ndim == 3 else output)
-        )
+        return output.flatten(2).mean(2) if output.ndim == 4 else output[:, self.prefix_tokens :].mean(1)
 
     def without_pooling(self) -> None:
         """Make `forward` return maps (n, F, h, w) or tokens (n, T, F); ValueError if the network gives features."""
@@ -188,11 +184,8 @@ def _problem_of(value: Any, key: str) -> str | None:
         return f"must be three numbers, of red, green and blue, got {value!r}"
     low = 0 if key.endswith("mean") else 1e-6
     if not all(low <= one <= 1 for one in numbers):
-        return (
-            f"must be on the scale of 0 to 1, got {value!r}: divide it by 255"
-            if max(numbers) > 1
-            else (f"must be {'0 or more' if low == 0 else 'above 0'}, got {value!r}")
-        )
+        fix = ": divide it by 255" if max(numbers) > 1 else ""
+        return f"must be on the scale of 0 to 1, got {value!r}{fix}"
     return None
 
 
