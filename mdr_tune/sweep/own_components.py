@@ -14,7 +14,7 @@ from mdr_tune.util.user_code import UserCode, changed_files, imported_code
 
 def own_names(sweep: SweepConfig) -> list[str]:
     """Return the import paths in `sweep`, each once."""
-    sections = ("backbone", "loss", "miner")
+    sections = ("data", "backbone", "loss", "miner")
     names = [one.name for section in sections for one in section_variants(sweep.trial, sweep.space, section)]
     return [name for name in dict.fromkeys(names) if is_import_path(name)]
 
