@@ -122,8 +122,9 @@ def _read(folder: Path, code: str | None) -> Stored:
         content = json.loads(file.read_text())
         if content["version"] not in (1, VERSION):
             raise ValueError(f"it is of version {content['version']}, this program reads 1 and {VERSION}")
-        look_for_recorded_code(content["sweep"].get("code"), code)
-        sweep = _checked_sweep(content["sweep"])
+        tree = content["sweep"]
+        look_for_recorded_code(tree.get("code") if isinstance(tree, dict) else None, code)
+        sweep = _checked_sweep(tree)
         os.path.realpath(content.get("storage", ""))  # ValueError if it has a character that no path can have
         legacy_draws = content["version"] == 1
         if legacy_draws and (renamed := _named_by_more_digits(sweep)):
