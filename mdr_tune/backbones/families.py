@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mdr_tune.backbones.family import BackboneFamily
 from mdr_tune.backbones.image_limits import ImageLimits
+from mdr_tune.backbones.imported_family import ImportedFamily
 from mdr_tune.backbones.timm_family import TimmFamily
 from mdr_tune.util.errors import UnknownName
 from mdr_tune.util.nearest_name import did_you_mean
@@ -123,6 +124,7 @@ class TorchvisionFamily(BackboneFamily):
 NONE: Mapping[str, Any] = MappingProxyType({})
 """The arguments of a network that gets none."""
 FAMILIES: list[BackboneFamily] = [
+    ImportedFamily(),
     Conv4Family(),
     BNInceptionFamily(),
     IdentityFamily(),
@@ -141,7 +143,7 @@ def family_of(name: str) -> BackboneFamily:
         family for family in FAMILIES if name in family.names or (family.prefix and name.startswith(family.prefix))
     ]
     for family in asked or [family for family in FAMILIES if not family.prefix]:
-        if name in family.names or name in family.other_names():
+        if name in family.names or family.has(name):
             return family
         if asked:
             raise UnknownName(f"unknown backbone {name!r}. {family.why_unknown(name)}")
@@ -159,4 +161,4 @@ def check_takes(name: str, weights: str, shape: tuple[int, ...], arguments: Mapp
     `Backbone.check_image_shape` makes the same check, but needs the network, which may take gigabytes and many seconds.
     `weights` have the form that `build_backbone` takes; a vision transformer's image size depends on them.
     """
-    family_of(name).image_limits(name, weights, arguments).check(shape)
+    family_of(name).check_takes(name, weights, shape, arguments)

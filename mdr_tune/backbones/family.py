@@ -12,6 +12,9 @@ from mdr_tune.backbones.image_limits import ImageLimits
 if TYPE_CHECKING:
     from mdr_tune.backbones.backbone import Backbone
 
+NORMALIZATION_KEYS = ("input_mean", "input_std")
+"""Keys of the section `backbone` that say how images are normalised, where the user's own network does not say it."""
+
 
 class BackboneFamily(ABC):
     """A family of backbones: networks that are made and loaded in the same way.
@@ -39,9 +42,17 @@ class BackboneFamily(ABC):
         """Return what is wrong with `name`, which begins with `prefix` but is not known, and what to write instead."""
         return ""
 
+    def has(self, name: str) -> bool:
+        """Return whether `name` is a backbone of this family that is not in `names`. This may import a library."""
+        return name in self.other_names()
+
     def arguments(self, name: str) -> Mapping[str, Any]:
         """Return the arguments of the backbone `name` that a sweep file may give, with their defaults."""
         return {}
+
+    def takes_any(self, name: str) -> bool:
+        """Return whether the backbone `name` also takes arguments that `arguments` does not list."""
+        return False
 
     def check_arguments(self, name: str, arguments: Mapping[str, Any]) -> None:
         """Raise ValueError if the backbone `name` does not take the values of `arguments`, whose keys are known.
@@ -56,6 +67,18 @@ class BackboneFamily(ABC):
 
         `weights` and `arguments` are in the form that `build_backbone` takes.
         """
+
+    def check_takes(self, name: str, weights: str, shape: tuple[int, ...], arguments: Mapping[str, Any]) -> None:
+        """Raise ValueError, which says what would work, if the backbone `name` takes no images of `shape` (C, H, W)."""
+        self.image_limits(name, weights, arguments).check(shape)
+
+    def is_trained(self, name: str, weights: str, arguments: Mapping[str, Any]) -> bool:
+        """Return whether the backbone `name` starts from trained weights."""
+        return weights != "none" and (weights != "DEFAULT" or self.has_published_weights)
+
+    def notes(self, name: str, weights: str, shape: tuple[int, ...], arguments: Mapping[str, Any]) -> Sequence[str]:
+        """Return sentences for the plan on the backbone `name` for images of `shape` (C, H, W)."""
+        return ()
 
     def published_urls(self, name: str) -> dict[str, str]:
         """Return the URLs of the weights that are published for the backbone `name`, by their names and `DEFAULT`."""

@@ -55,6 +55,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, required: bool, help_te
     parser.add_argument(
         "--batch-size", type=at_least_1, default=64, metavar="N", help="images through the network at a time (64)"
     )
+    parser.add_argument("--code", metavar="DIR", help="the folder of your own modules, for a model that needs them")
     add_store_arguments(parser)
 
 
@@ -64,7 +65,7 @@ def load_model(arguments: argparse.Namespace, uri: str) -> "Embedder":
 
     client = open_store(arguments)[1] if needs_store(uri) else None
     with naming("--model"):
-        return load_embedder(uri, client)
+        return load_embedder(uri, client, code=arguments.code)
 
 
 @contextmanager

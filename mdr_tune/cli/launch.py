@@ -23,6 +23,7 @@ from mdr_tune.lanes.messages import LaneEnded
 from mdr_tune.records.journal import FILE as JOURNAL
 from mdr_tune.records.journal import Past, read_past
 from mdr_tune.sweep.launch import ALL_DONE, run_and_track
+from mdr_tune.sweep.own_components import changes_since, component_notes, own_code
 from mdr_tune.sweep.plan import Plan, repeat_notes
 from mdr_tune.sweep.prepare import (
     check_data,
@@ -39,6 +40,7 @@ from mdr_tune.util.cache_folder import check_cache_dir
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.last_word import last_word
 from mdr_tune.util.signals import was_interrupted
+from mdr_tune.util.user_code import UserCode
 from mdr_tune.util.words import not_utf_8
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow; default: MLFLOW_TRACKING_URI, or a local store")
     parser.add_argument("--storage", metavar="DIR", help="checkpoints and state, shared by all nodes; default: runs")
     parser.add_argument("--name", metavar="NAME", help="the same as --set name=NAME")
+    parser.add_argument("--code", metavar="DIR", help="the same as --set code=DIR: the folder of your own modules")
     parser.add_argument("--no-preflight", action="store_true", help="do not check the nodes before the first worker")
     parser.add_argument(
         "--dry-run", action="store_true", help="check the file, data, stores, resources, print the plan, start nothing"
@@ -98,10 +101,11 @@ def _check_flags(arguments: argparse.Namespace) -> None:
 
 def _overrides(arguments: argparse.Namespace) -> list[str]:
     """Return the keys of the sweep file that `arguments` override, as texts `KEY=VALUE`; those of --set come first."""
-    flags = {"search.trials": "trials", "name": "name", "search.stop.time": "time_budget"}
+    flags = {"search.trials": "trials", "name": "name", "search.stop.time": "time_budget", "code": "code"}
     values = {key: getattr(arguments, flag) for key, flag in flags.items()}
-    if arguments.name is not None:
-        values["name"] = json.dumps(arguments.name, ensure_ascii=False)  # a name is text, even 2024
+    for flag in ("name", "code"):
+        if values[flag] is not None:
+            values[flag] = json.dumps(values[flag], ensure_ascii=False)  # a name is text, even 2024
     return [*arguments.set, *(f"{key}={value}" for key, value in values.items() if value is not None)]
 
 
@@ -117,6 +121,7 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
     found = check_in_store(stores, sweep.name, Past())
     with naming(arguments.space):
         sweep, taken = resolve(sweep, stores.storage)
+        sweep, code = _with_code(sweep)
     machine, lanes, fits, missing = _checked(arguments, sweep, arguments.space)
     local_draws = _local_draws(sweep)
     return Plan(
@@ -140,7 +145,14 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
         preflight=not arguments.no_preflight,
         missing_data=missing,
         local_draws=local_draws,
+        code=code,
     )
+
+
+def _with_code(sweep: SweepConfig) -> tuple[SweepConfig, UserCode | None]:
+    """Return `sweep` with the folder of the user's own modules as its `code`, and a copy of them, if it names any."""
+    code = own_code(sweep)
+    return (sweep, None) if code is None else (sweep.model_copy(update={"code": code.folder}), code)
 
 
 def _resumed_plan(arguments: argparse.Namespace) -> Plan:
@@ -149,7 +161,7 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
     from mdr_tune.sweep.lane_layout import placement_notes
     from mdr_tune.sweep.stores import check_stores, choose_stores
 
-    stored = stored_launches.find_launch(choose_stores(arguments.storage, None), arguments.resume)
+    stored = stored_launches.find_launch(choose_stores(arguments.storage, None), arguments.resume, arguments.code)
     stores = stored_launches.choose_store(stored, arguments.storage, arguments.tracking_uri)
     sweep, past = stored_launches.with_overrides(stored, _overrides(arguments)), read_past(stored.folder)
     stored_launches.check_not_running(stored.folder)
@@ -161,14 +173,17 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
     stored_launches.check_budget(sweep, past)
     check_stores(stores)
     found = check_in_store(stores, sweep.name, past, stored_launches.own_stores(stored, arguments.storage))
+    sweep, code = _with_code(sweep)
     machine, lanes, fits, missing = _checked(arguments, sweep, stored.file)
     local_draws = _local_draws(sweep)
+    changed = changes_since(past.code, code)
     return Plan(
         sweep=sweep,
         file=stored.file,
         text=stored.text,
         notes=(
             *stored.notes,
+            *([changed] if changed else []),
             *found,
             *unit_notes(sweep),
             *fits,
@@ -186,6 +201,7 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
         missing_data=missing,
         local_draws=local_draws,
         legacy_draws=stored.legacy_draws,
+        code=code,
     )
 
 
@@ -226,6 +242,7 @@ def _checked(
         if arguments.address is None:
             check_ray_can_start()
         notes = check_data(sweep, lambda text: say(console, text, style="dim")) + resize_notes(sweep)
+        notes += component_notes(sweep)
     machine = this_machine() if arguments.address is None else _cluster_at(arguments.address)
     return machine, _fit(sweep, machine, file, arguments.resume is not None), notes, missing
 

@@ -3,6 +3,7 @@
 import argparse
 
 from mdr_tune.cli import (
+    check,
     cluster,
     data,
     embed,
@@ -29,6 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
         rerun,
         embed,
         search,
+        check,
         data,
         import_official,
         cluster,

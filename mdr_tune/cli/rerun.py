@@ -38,6 +38,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--epochs", type=int, metavar="N", help="the first N epochs only; default: all that it did")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow; default: MLFLOW_TRACKING_URI, or a local store")
     parser.add_argument("--storage", metavar="DIR", help="where the local store is; default: runs")
+    parser.add_argument("--code", metavar="DIR", help="the folder of your own modules; default: that of the trial")
     parser.set_defaults(run=run)
 
 
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     mlflow.set_tracking_uri(stores.tracking_uri)  # for downloads of artifacts
     client = open_client(stores)
     original = read_original(client, arguments.run_id, stores.shown_uri)
-    plan = plan_rerun(original, arguments.epochs, shlex.join([sys.executable, *sys.argv]))
+    plan = plan_rerun(original, arguments.epochs, shlex.join([sys.executable, *sys.argv]), arguments.code)
     say(console, _sentence(plan))
     _print_surroundings(console, plan.differences)
     with progress_bars(console) as progress:

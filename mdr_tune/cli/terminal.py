@@ -24,8 +24,11 @@ def make_console(stderr: bool = False) -> Console:
     If the output is not a terminal but a file or a pipe, lines are `PIPE_WIDTH` characters wide.
     """
     file = cast(IO[str], Output("stderr" if stderr else "stdout"))
-    console = Console(file=file, stderr=stderr, highlight=False)
-    return console if console.is_terminal else Console(file=file, stderr=stderr, highlight=False, width=PIPE_WIDTH)
+    # Without emoji: rich would print one for the middle of my_losses:X: there is no such file.
+    console = Console(file=file, stderr=stderr, highlight=False, emoji=False)
+    if console.is_terminal:
+        return console
+    return Console(file=file, stderr=stderr, highlight=False, emoji=False, width=PIPE_WIDTH)
 
 
 def say(console: Console, text: str | Text, style: str | None = None) -> None:

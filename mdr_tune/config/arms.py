@@ -13,6 +13,7 @@ from mdr_tune.config.points import encode_point, point_keys
 from mdr_tune.config.space import grid_points, parameter_tree, resolve, searched
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.util.import_path import short_name
 
 MAIN_ARM = "mdr"
 ABLATION_ARM = "trial"
@@ -38,7 +39,7 @@ class Arm:
 
 def baseline_names(trial: TrialConfig) -> dict[str, dict[str, Any]]:
     """Return the baselines of `trial` by name, each with the sections that it replaces (Table 1 of the MDR paper)."""
-    loss = trial.loss.name
+    loss = short_name(trial.loss.name)
     baselines: dict[str, dict[str, Any]] = {loss: {"mdr": None}}
     if not trial.loss.compares_directions:  # the embeddings of any other loss are on the unit sphere anyway
         baselines[f"{loss}_l2"] = {"mdr": None, "embedding": {**trial.embedding.model_dump(), "mode": "l2"}}

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from mdr_tune.config.explain import lines_of
-from mdr_tune.config.strict_model import KeyProblem, Named, StrictModel, flatten, members, one_of, tag
+from mdr_tune.config.own_arguments import arguments_of, at_its_key, check_call
+from mdr_tune.config.strict_model import KeyProblem, Named, OpenModel, StrictModel, flatten, members, one_of, tag
 from mdr_tune.config.units import SHARE
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.nearest_name import unknown_name
@@ -445,6 +446,54 @@ class FeaturesDataConfig(_OwnClasses):
         from mdr_tune.data.own.vector_table import open_vectors
 
         return open_vectors(folder, progress, **self.source_arguments())
+
+
+class ImportedDataConfig(Dataset, OpenModel):
+    """The user's own data set, by an import path such as `my_data:Parts`. Its arguments are keys beside the name.
+
+    It is an object with a method `split(name)`, see `data.own.imported_data`. The network sees whole images.
+    """
+
+    name: str
+    validation: ClassShare = ClassFraction()
+    """Classes that are held out of the training classes, if the data set has no validation split."""
+    takes_import_path = True
+    best_augmentation = "affine"
+
+    @model_validator(mode="after")
+    def _opens(self) -> "ImportedDataConfig":
+        check_call(self.name, self._given)
+        with at_its_key():
+            self._opened()
+        return self
+
+    @property
+    def _given(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+    def _opened(self) -> "OpenedDataset":
+        from mdr_tune.data.own.imported_data import open_imported  # here: it imports torch
+
+        return open_imported(self.name, self._given, self.validation.model_dump())
+
+    def known_arguments(self) -> list[str]:
+        """Return the names of the arguments that a sweep file may give, and of those that this one gives."""
+        taken = arguments_of(self.name)
+        return list({**({} if taken is None else taken.defaults), **self._given})
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of the images."""
+        channels, height, width = self._opened().searched.image_shape
+        return (channels, height, width)
+
+    def outline(self) -> "DatasetOutline":
+        """Return the number of images of each class."""
+        return self._opened().outline()
+
+    def open(self, folder: Path, progress: Progress) -> "OpenedDataset":
+        """Return the user's data set, which has been opened already."""
+        return self._opened()
 
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from mdr_tune.config.hints import (
     searched_instead,
 )
 from mdr_tune.config.other_names import meant_name
-from mdr_tune.config.strict_model import KeyProblem, UnknownArguments, is_tag, tag_name
+from mdr_tune.config.strict_model import IMPORT_PATH, KeyProblem, UnknownArguments, is_tag, tag_name
 from mdr_tune.config.units import Unit
 from mdr_tune.util.words import count, not_utf_8
 
@@ -239,7 +239,7 @@ def _unknown_member(kind: str, context: dict[str, Any]) -> str:
     """
     name, *known = map(tag_name, [context["tag"], *ast.literal_eval(f"[{context['expected_tags']}]")])
     listed = [f"{member}<Class of pytorch-metric-learning>" if member.endswith(".") else member for member in known]
-    meant = meant_name(name, known)
+    meant = meant_name(name, [member for member in known if member != IMPORT_PATH])
     hint = f" Did you mean {meant!r}?" if meant is not None else ""
     return f"unknown {kind} {name!r}.{hint} Known: {', '.join(listed)}."
 

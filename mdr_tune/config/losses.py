@@ -1,6 +1,7 @@
 """The metric-learning losses that a sweep file may name: the arguments of each, their ranges, and the code to build it.
 
-To add a loss, add a class here. A loss of pytorch-metric-learning needs no class: `{name: pml.CircleLoss, m: 0.4}`.
+To add a loss, add a class here. A loss of pytorch-metric-learning needs no class: `{name: pml.CircleLoss, m: 0.4}`. Nor
+does the user's own: `{name: my_losses:SoftTriple, centers: 5}`.
 
 Losses on Euclidean distances and dot products do not scale the embeddings, as pytorch-metric-learning would by default:
 the trial's embedding mode decides whether they have length 1. Losses on cosines compare only directions.
@@ -17,13 +18,18 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from mdr_tune.config.own_arguments import arguments_of, at_its_key, check_call
 from mdr_tune.config.strict_model import Named, OpenModel, one_of
 from mdr_tune.config.units import COSINE, DEGREES, SCALE, TEMPERATURE, Unit
+from mdr_tune.util.call_arguments import plain
 from mdr_tune.util.nearest_name import LIBRARY_PREFIX
 
 if TYPE_CHECKING:
     from mdr_tune.metric import MetricLoss
+    from mdr_tune.metric.imported_loss import LossFacts
 
+LOSS_FILLED = ("num_classes", "embedding_size")
+"""Arguments of the user's own loss that the trial fills in, where the class has them."""
 LIBRARY_MARGINS = {
     "TripletMarginLoss": ("margin",),
     "ContrastiveLoss": ("neg_margin", "pos_margin"),
@@ -418,6 +424,66 @@ class LibraryLossConfig(Loss, OpenModel):
         from mdr_tune.metric.library_loss import build_library_loss
 
         return build_library_loss(self.name, self.arguments(), embedding_size, num_classes)
+
+
+class ImportedLossConfig(Loss, OpenModel):
+    """The user's own loss, by an import path such as `my_losses:SoftTriple`. Its arguments are keys beside the name.
+
+    It is a `torch.nn.Module` that takes (embeddings, labels), or as in pytorch-metric-learning also indices_tuple.
+    """
+
+    name: str
+    learns = True
+    takes_import_path = True
+
+    def problem_with_memory(self) -> str:
+        """Return that the loss cannot use a memory: it compares the embeddings of a batch with each other."""
+        return _no_memory(self.name)
+
+    @model_validator(mode="after")
+    def _trains(self) -> "ImportedLossConfig":
+        check_call(self.name, self.arguments(), LOSS_FILLED)
+        with at_its_key():
+            self._facts()
+        return self
+
+    def _facts(self) -> "LossFacts":
+        from mdr_tune.metric.imported_loss import imported_loss_facts  # here: it imports torch
+
+        return imported_loss_facts(self.name, self.arguments())
+
+    def in_force(self) -> dict[str, Any]:
+        """Return all arguments of the class, defaults included. Whole numbers become floats, so that 1 equals 1.0."""
+        taken = arguments_of(self.name, LOSS_FILLED)
+        defaults = {} if taken is None else {key: plain(value) for key, value in taken.defaults.items()}
+        arguments = {**defaults, **self.model_dump()}
+        return {key: float(value) if type(value) is int else value for key, value in arguments.items()}
+
+    def known_arguments(self) -> list[str]:
+        """Return the names of the arguments that a sweep file may give, and of those that this one gives."""
+        taken = arguments_of(self.name, LOSS_FILLED)
+        return list({**({} if taken is None else taken.defaults), **self.arguments()})
+
+    @property
+    def has_parameters(self) -> bool:
+        """True if the loss has parameters of its own."""
+        return self._facts().has_parameters
+
+    @property
+    def compares_directions(self) -> bool:
+        """True if the loss ignores the lengths of embeddings, which is tried."""
+        return self._facts().is_angular
+
+    @property
+    def takes_mined(self) -> bool:
+        """True if the loss takes pairs or triplets, a third argument of its `forward`."""
+        return self._facts().takes_mined
+
+    def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
+        """Return the user's loss in an adapter, which checks what it returns."""
+        from mdr_tune.metric.imported_loss import build_imported_loss
+
+        return build_imported_loss(self.name, self.arguments(), embedding_size, num_classes)
 
 
 if TYPE_CHECKING:

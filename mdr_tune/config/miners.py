@@ -1,13 +1,14 @@
 """The miners that a sweep file may name. A miner chooses the pairs or triplets of a batch that the loss sees.
 
-To add a miner, add a class here.
+To add a miner, add a class here. The user's own miner needs none: `{name: my_miners:EasyPositive}`.
 """
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from mdr_tune.config.strict_model import Named, members, one_of
+from mdr_tune.config.own_arguments import arguments_of, at_its_key, check_call
+from mdr_tune.config.strict_model import Named, OpenModel, members, one_of
 
 if TYPE_CHECKING:
     from mdr_tune.metric.mined import Miner as BuiltMiner
@@ -126,6 +127,36 @@ class MultiSimilarityMinerConfig(Miner):
         from mdr_tune.metric.library_miner import LibraryMiner
 
         return LibraryMiner(miners.MultiSimilarityMiner(self.epsilon, collect_stats=False))
+
+
+class ImportedMinerConfig(Miner, OpenModel):
+    """The user's own miner, by an import path such as `my_miners:EasyPositive`. Its arguments are keys beside the name.
+
+    It takes (embeddings, labels), and returns indices of pairs or triplets as pytorch-metric-learning's miners do.
+    """
+
+    name: str
+    takes_import_path = True
+
+    @model_validator(mode="after")
+    def _mines(self) -> "ImportedMinerConfig":
+        check_call(self.name, self.arguments())
+        from mdr_tune.metric.imported_miner import check_imported_miner  # here: it imports torch
+
+        with at_its_key():
+            check_imported_miner(self.name, self.arguments())
+        return self
+
+    def known_arguments(self) -> list[str]:
+        """Return the names of the arguments that a sweep file may give, and of those that this one gives."""
+        taken = arguments_of(self.name)
+        return list({**({} if taken is None else taken.defaults), **self.arguments()})
+
+    def build(self) -> "BuiltMiner":
+        """Return the user's miner in an adapter, which checks what it returns."""
+        from mdr_tune.metric.imported_miner import build_imported_miner
+
+        return build_imported_miner(self.name, self.arguments())
 
 
 if TYPE_CHECKING:

@@ -1,11 +1,15 @@
 """Base classes of all configuration models. The models refuse unknown keys and convert no types silently."""
 
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, TypeVar, Union, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from mdr_tune.config.units import Unit
+from mdr_tune.util.import_path import is_import_path
+
+IMPORT_PATH = "package.module:name"
+"""Tag, in a pydantic union, of the member whose name is an import path."""
 
 
 class StrictModel(BaseModel):
@@ -60,8 +64,12 @@ class Named(StrictModel):
     A kind is a direct subclass of this class, such as `Loss`. The members of a kind are its direct and indirect
     subclasses without subclasses, such as `TripletLossConfig`. Their `name` is a Literal, and their other fields are
     the keys beside the name. `one_of` makes the type of a field that takes any member of a kind.
+
+    Attributes:
+        takes_import_path: True for the member whose name is an import path of the user's own code.
     """
 
+    takes_import_path: ClassVar[bool] = False
     name: str
 
     def arguments(self) -> dict[str, Any]:
@@ -96,11 +104,14 @@ def one_of(kind: type[Named], default: str, library_prefix: str | None = None) -
     """Return the type of a field that holds a member of `kind`, given as a mapping with a `name`, or as the name alone.
 
     `default` is the name for a mapping without one. The member whose `name` is any text gets the names that begin with
-    `library_prefix`, such as `pml.`; None if there is no such member.
+    `library_prefix`, such as `pml.`; None if there is no such member. A member that takes import paths gets the names
+    with a colon.
     """
-    tags = dict.fromkeys(_leaves(kind), library_prefix) | {cls: name for name, cls in members(kind).items()}
+    tags = {member: IMPORT_PATH if member.takes_import_path else library_prefix for member in _leaves(kind)}
+    tags |= {member: name for name, member in members(kind).items()}
     union: Any = Union.__getitem__(tuple(Annotated[member, Tag(tag(str(name)))] for member, name in tags.items()))
-    return Annotated[union, Discriminator(choose_by_name(default, library_prefix)), BeforeValidator(by_name)]
+    choose = choose_by_name(default, library_prefix, IMPORT_PATH in tags.values())
+    return Annotated[union, Discriminator(choose), BeforeValidator(by_name)]
 
 
 class KeyProblem(ValueError):  # noqa: N818 - a ValueError that knows its key
@@ -147,14 +158,19 @@ def tag_name(tag: str) -> str:
     return tag.removeprefix("<\0").removesuffix(">")
 
 
-def choose_by_name(default: str, library_prefix: str | None = None) -> Callable[[Any], str | None]:
+def choose_by_name(
+    default: str, library_prefix: str | None = None, takes_import_paths: bool = False
+) -> Callable[[Any], str | None]:
     """Return a pydantic discriminator that chooses the member of a union by the `name` in the mapping, or `default`.
 
-    Names that begin with `library_prefix` all belong to one member, whose tag is made from the prefix.
+    Names that begin with `library_prefix` all belong to one member, whose tag is made from the prefix. So do import
+    paths, if a member `takes_import_paths`.
     """
 
     def choose(value: Any) -> str | None:
         name = value.get("name", default) if isinstance(value, dict) else getattr(value, "name", None)
+        if isinstance(name, str) and takes_import_paths and is_import_path(name):
+            return tag(IMPORT_PATH)
         if isinstance(name, str) and library_prefix and name.startswith(library_prefix):
             return tag(library_prefix)
         return tag(name) if isinstance(name, str) else None

@@ -211,6 +211,9 @@ class SweepConfig(StrictModel):
     embeddings on the unit sphere. Each has the same budget, and the space without MDR's keys and `embedding.mode`."""
     checkpoints: Literal["best", "last", "all"] = "best"
     """Checkpoints of a trial that are stored as artifacts of its MLflow run."""
+    code: str | None = None
+    """Folder with the modules that import paths such as my_losses:SoftTriple name. null: the folder of this file, then
+    the working folder."""
     resources: ResourcesConfig = ResourcesConfig()
 
     @model_validator(mode="after")

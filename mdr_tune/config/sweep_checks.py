@@ -11,6 +11,7 @@ from mdr_tune.config.strict_model import members
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.objectives import recall_rank
+from mdr_tune.util.import_path import short_name
 from mdr_tune.util.nearest_name import LIBRARY_PREFIX, did_you_mean
 
 
@@ -98,7 +99,7 @@ def _baseline_problems(sweep: SweepConfig) -> Problems:
 
 
 def _unknown_baseline(sweep: SweepConfig, name: str, known: list[str]) -> str:
-    own = sweep.trial.loss.name
+    own = short_name(sweep.trial.loss.name)
     message = f"unknown baseline {name!r}; with loss {own} there are: {', '.join(known)}."
     other = name.removesuffix("_l2")
     if other in members(Loss) or other.startswith(LIBRARY_PREFIX):

@@ -12,11 +12,12 @@ from mdr_tune.config.space import section_variants
 from mdr_tune.config.space_checks import space_problems
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.sweep_checks import sweep_problems
-from mdr_tune.config.sweep_file import read_tree
+from mdr_tune.config.sweep_file import Source, read_tree
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.config.trial_notes import trial_notes
 from mdr_tune.config.unit_notes import unit_notes
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.import_path import look_for_code_in
 
 
 def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]]:
@@ -30,6 +31,7 @@ def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]
     """
     tree, source = read_tree(file)
     notes = [note for text in overrides for note in override(tree, text, source)]
+    _look_for_code(tree, source)
     try:
         sweep = SweepConfig.model_validate(tree)
     except ValidationError as error:
@@ -40,6 +42,27 @@ def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]
         raise UserError("\n".join(source.problem(path, message) for path, message in problems))
     notes += _replaced_sections(tree, sweep) + _evaluation_notes(sweep)
     return sweep, notes + unit_notes(sweep) + trial_notes(sweep)
+
+
+def _look_for_code(tree: dict[str, Any], source: Source) -> None:
+    """Look for the user's own modules where `tree`, the content of the sweep file, says, or in the usual folders.
+
+    The path of `code` becomes absolute. It is relative to the sweep file's folder, or else to the working folder; that
+    of a --code or --set the other way round.
+    """
+    code = tree.get("code")
+    usual = [source.file.absolute().parent, Path.cwd()]
+    if not isinstance(code, str):
+        look_for_code_in(usual)
+        return
+    bases = reversed(usual) if ("code",) in source.overridden else usual
+    found = [folder / Path(code).expanduser() for folder in bases]
+    existing = next((folder for folder in found if folder.is_dir()), None)
+    if existing is None:
+        looked = " or ".join(dict.fromkeys(map(str, found)))
+        raise UserError(source.problem(("code",), f"there is no folder {looked}: name the folder with your modules"))
+    tree["code"] = str(existing.resolve())
+    look_for_code_in([existing])
 
 
 def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
-from mdr_tune.backbones.families import IDENTITY, family_of
+from mdr_tune.backbones.families import IDENTITY, check_takes, family_of
 from mdr_tune.config.augmentations import AugmentationConfig, AutoAugmentationConfig, chosen_augmentation
 from mdr_tune.config.datasets import DataConfig, GlyphsDataConfig, local_path
 from mdr_tune.config.explain import lines_of
@@ -26,6 +26,7 @@ from mdr_tune.config.strict_model import (
 )
 from mdr_tune.config.units import DEVIATIONS, EPOCHS
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.import_path import is_import_path
 
 
 def _known_backbone(name: str) -> str:
@@ -72,12 +73,14 @@ class BackboneConfig(OpenModel):
     """The network in front of the embedding layer, the weights that it starts from, and the network's arguments."""
 
     name: Annotated[str, AfterValidator(_known_backbone)] = "conv4"
-    """Name of the network: conv4, bn_inception, googlenet, resnet18, resnet50, another classifier of torchvision, or a
-    model of timm, such as timm.vit_small_patch16_224, with the tag of its weights or without."""
+    """Name of the network: conv4, bn_inception, googlenet, resnet18, resnet50, another classifier of torchvision, a
+    model of timm, such as timm.vit_small_patch16_224, with the tag of its weights or without, or an import path of your
+    own, such as my_models:make_encoder."""
     weights: Annotated[str, AfterValidator(_absolute_if_a_path)] = "DEFAULT"
     """Initial weights. `DEFAULT`: published weights, or random ones for conv4, which has none; `none`: random weights;
     else a name of torchvision's weights, such as IMAGENET1K_V1, or the path of a file with a state dict. The weights of
-    a model of timm are those of its tag."""
+    a model of timm are those of its tag. With an import path, `DEFAULT` and `none` leave the weights as your code makes
+    them."""
     train: Annotated[
         Annotated[Literal["all", "none"], Tag(tag("name"))] | Annotated[LastBlocks, Tag(tag("blocks"))],
         Discriminator(lambda value: tag("blocks" if isinstance(value, dict | LastBlocks) else "name")),
@@ -99,12 +102,13 @@ class BackboneConfig(OpenModel):
 
     @model_validator(mode="after")
     def _known_arguments(self) -> "BackboneConfig":
-        if self.arguments:
-            known = self.known_arguments()
-            if unknown := [key for key in self.arguments if key not in known]:
+        if self.arguments or is_import_path(self.name):
+            family, known = family_of(self.name), self.known_arguments()
+            unknown = [key for key in self.arguments if key not in known]
+            if unknown and not family.takes_any(self.name):
                 raise UnknownArguments(unknown, known)
             try:
-                family_of(self.name).check_arguments(self.name, self.arguments)
+                family.check_arguments(self.name, self.arguments)
             except ValueError as error:
                 key, _, problem = str(error).partition(": ")
                 raise KeyProblem(key, problem) from None
@@ -122,7 +126,7 @@ class BackboneConfig(OpenModel):
     @property
     def pretrained(self) -> bool:
         """True if the network starts from trained weights."""
-        return self.weights != "none" and (self.weights != "DEFAULT" or family_of(self.name).has_published_weights)
+        return family_of(self.name).is_trained(self.name, self.weights, self.arguments)
 
     def trains_in(self, epochs: int) -> bool:
         """Return whether a trial of `epochs` epochs trains the network, or a part of it, in any of them."""
@@ -267,6 +271,7 @@ class TrialConfig(StrictModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrialConfig":
+        self._try_own_network()
         loss, data = self.loss, self.data
         if not data.holds_images and self.backbone.name != IDENTITY:
             raise KeyProblem(
@@ -327,6 +332,19 @@ class TrialConfig(StrictModel):
         if problem := self.loss.problem_with_memory():
             key, _, message = problem.partition(": ")
             raise KeyProblem(key, message)
+        if is_import_path(self.miner.name):
+            raise KeyProblem(
+                "memory", f"the miner {self.miner.name} chooses within a batch: write null, or miner: auto"
+            )
+
+    def _try_own_network(self) -> None:
+        """Raise KeyProblem if the user's own network does not take the images, or gives no features. It is tried."""
+        backbone = self.backbone
+        if is_import_path(backbone.name):
+            try:
+                check_takes(backbone.name, backbone.weights, self.data.input_shape, backbone.arguments)
+            except ValueError as error:
+                raise KeyProblem("backbone.name", str(error)) from None
 
     @property
     def embedding_mode(self) -> Literal["rescale", "l2", "none"]:

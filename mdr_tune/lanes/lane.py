@@ -16,6 +16,7 @@ from ray.exceptions import RayActorError
 from mdr_tune.lanes.hub import LaneHub
 from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.lanes.ray_seams import controllers
+from mdr_tune.util.user_code import UserCode
 
 logger = logging.getLogger(__name__)
 STOP_TIMEOUT_S = 30.0
@@ -49,13 +50,20 @@ class Lanes:
             run of the same name.
         storage: Folder for Ray Train's own records.
         prepare: Function that each worker calls on its node before it takes commands. If it raises, the lane ends.
+        code: Copy of the user's own modules, for the workers; None if there are none.
     """
 
     def __init__(
-        self, resources: LaneResources, name: str, storage: Path, prepare: Callable[[], None] | None = None
+        self,
+        resources: LaneResources,
+        name: str,
+        storage: Path,
+        prepare: Callable[[], None] | None = None,
+        code: UserCode | None = None,
     ) -> None:
         self.hub = start_hub(resources)
         self._resources, self._name, self._storage, self._prepare = resources, name, storage, prepare
+        self._code = code
         self._stopping = False
         self._other_controllers = controllers()
         trainers = [self._trainer(lane, 0) for lane in range(resources.num_lanes)]  # not in threads: Ray's imports
@@ -97,7 +105,7 @@ class Lanes:
         from mdr_tune.lanes.lane_trainer import make_trainer
 
         name = f"{self._name}-lane{lane}" + (f"-{attempt}" if attempt else "")
-        return make_trainer(self.hub, lane, self._resources, name, self._storage, self._prepare)
+        return make_trainer(self.hub, lane, self._resources, name, self._storage, self._prepare, self._code)
 
     def _ask(self, answer: Any) -> Any:
         """Return the value of the hub's reference `answer`; None if the lanes are being stopped or the hub is gone."""

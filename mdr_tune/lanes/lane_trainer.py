@@ -11,6 +11,7 @@ from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.lanes.lost_workers import LostWorkers
 from mdr_tune.lanes.ray_seams import LeanTrainer
 from mdr_tune.lanes.worker import run_worker
+from mdr_tune.util.user_code import UserCode
 
 SHORTEST_COLLECTIVE_TIMEOUT_S = 7200.0
 """Least timeout of a collective operation. The first one waits for the slowest node to decode the data set."""
@@ -23,12 +24,18 @@ PLACEMENT_STRATEGIES = {"pack": "PACK", "spread": "SPREAD"}
 
 
 def make_trainer(
-    hub: Any, lane: int, resources: LaneResources, name: str, storage: Path, prepare: Callable[[], None] | None
+    hub: Any,
+    lane: int,
+    resources: LaneResources,
+    name: str,
+    storage: Path,
+    prepare: Callable[[], None] | None,
+    code: UserCode | None = None,
 ) -> TorchTrainer:
     """Return the trainer whose `fit()` runs the workers of the lane with index `lane`, which report to the actor `hub`.
 
-    The arguments `resources`, `storage` and `prepare` are those of `Lanes`. `name` is the name of the run in Ray Train.
-    It must be new, because Ray Train resumes an earlier run of the same name.
+    The arguments `resources`, `storage`, `prepare` and `code` are those of `Lanes`. `name` is the name of the run in
+    Ray Train. It must be new, because Ray Train resumes an earlier run of the same name.
     """
     per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:
@@ -43,6 +50,7 @@ def make_trainer(
             "workers_on_a_node": resources.workers_on_a_node,
             "collective_timeout_s": timeout_s,
             "prepare": prepare,
+            "code": code,
         },
         torch_config=TorchConfig(timeout_s=round(timeout_s)),
         scaling_config=ScalingConfig(

@@ -28,6 +28,7 @@ from mdr_tune.lanes.processes import this_process
 from mdr_tune.training import Ranks, TrialSession
 from mdr_tune.util.cpus import share_cpus
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.user_code import use_code
 
 
 class LaneAborted(RuntimeError):  # noqa: N818
@@ -39,7 +40,7 @@ def run_worker(config: dict[str, Any]) -> None:
 
     `config` has `hub` (actor handle), `lane` (index of the lane), `cpus_per_worker`, `workers_on_a_node`,
     `collective_timeout_s`, and `prepare`: None, or a function that checks the node and brings the data onto it. It is
-    called before the worker joins the lane.
+    called before the worker joins the lane. `code`, which may be missing, is the `UserCode` of the sweep.
     """
     from ray.train.torch import get_device
 
@@ -47,6 +48,7 @@ def run_worker(config: dict[str, Any]) -> None:
     try:
         torch.set_num_threads(config["cpus_per_worker"])
         torch.backends.cudnn.benchmark = True  # pays off, since all steps of a trial have batches of one shape
+        use_code(config.get("code"))  # before `prepare`, which checks configurations
         if config["prepare"] is not None:
             config["prepare"]()
         share_cpus(config["workers_on_a_node"], config["cpus_per_worker"])  # only one worker decodes in `prepare`

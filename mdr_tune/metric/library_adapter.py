@@ -71,7 +71,7 @@ class LibraryLoss(MetricLoss):
         indices = tuple(mined[:3]) if isinstance(mined, Triplets) else mined
         autocast_off = torch.autocast(embeddings.device.type, enabled=False)
         with library_draws_from(generator, embeddings.device), autocast_off:
-            value: Tensor = self.loss(embeddings, labels, indices, *compared)
+            value = self._value(embeddings, labels, indices, *compared)
         # A loss without any pair has no gradient, and some losses have the shape (1,).
         return value.reshape(()) if value.requires_grad else value.reshape(()) + embeddings.sum() * 0
 
@@ -83,6 +83,12 @@ class LibraryLoss(MetricLoss):
         if hasattr(self.loss, "triplets_per_anchor"):
             return Triplets(*mined_triplets(None, labels), torch.zeros(()))
         return Pairs(labels.anchors, labels.positives, *(labels.values[:, None] != labels.compared).nonzero().unbind(1))
+
+    def _value(
+        self, embeddings: Tensor, labels: Tensor, indices: tuple[Tensor, ...] | None, *compared: Tensor
+    ) -> Tensor:
+        value: Tensor = self.loss(embeddings, labels, indices, *compared)
+        return value
 
     def _check_labels(self, labels: Tensor) -> None:
         """Raise a ValueError if the loss has no parameters for one of `labels`: a GPU's CUDA context would break."""

@@ -28,7 +28,7 @@ class LibraryMiner:
             return no_triplets(embeddings)
         with torch.autocast(embeddings.device.type, enabled=False):
             if references is None:
-                indices = self._miner(full_precision(embeddings), class_ids(labels).to(embeddings.device))
+                indices = self._mine(full_precision(embeddings), class_ids(labels).to(embeddings.device), generator)
             else:
                 known = known_labels(labels, embeddings.device)
                 compared = full_precision(references), known.compared
@@ -38,6 +38,10 @@ class LibraryMiner:
             return Pairs(*indices)
         anchors, positives, negatives = indices
         return Triplets(anchors, positives, negatives, embeddings.new_zeros(()))
+
+    def _mine(self, embeddings: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        indices: tuple[Tensor, ...] = self._miner(embeddings, labels)
+        return indices
 
 
 class SemiHardMiner(miners.TripletMarginMiner):

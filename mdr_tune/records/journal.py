@@ -115,6 +115,7 @@ class Past:
         parent_run_id: Id of the launch's MLflow run.
         finished: Whether the sweep came to its end and has not been extended since.
         image_content: Hash of the images that the trials are trained and evaluated on.
+        code: Record of the user's own modules, from `UserCode.describe`; None if there are none.
         folder: Present folder of the launch, to which recorded paths of checkpoints are adapted; None leaves them.
     """
 
@@ -129,6 +130,7 @@ class Past:
     parent_run_id: str | None = None
     finished: bool = False
     image_content: str | None = None
+    code: dict[str, Any] | None = None
     folder: Path | None = None
 
     def trial(self, name: str) -> TrialRecord:
@@ -158,6 +160,7 @@ class Past:
     def _tracked(self, event: dict[str, Any]) -> None:
         self.parent_run_id = event["parent_run_id"]
         self.image_content = event.get("image_content")
+        self.code = event.get("code")
 
     def _started(self, event: dict[str, Any]) -> None:
         keys = ("name", "arm", "number", "seed_index", "parameters", "config")

@@ -33,6 +33,7 @@ def _with_epoch(metrics: dict[str, float]) -> dict[str, float]:
 class _Tracked(_Event):
     parent_run_id: str
     image_content: str | None = None
+    code: dict[str, Any] | None = None
 
 
 class _Started(_Event):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mdr_tune import __version__
+from mdr_tune.util.user_code import UserCode, changed_files
 from mdr_tune.util.words import without_password
 
 PACKAGES = (
@@ -28,7 +29,9 @@ GIT_TIMEOUT_S = 2.0
 _SOURCE = Path(__file__).parent
 
 
-def repeat_info(config: dict[str, Any], workers: int, threads: int, command: str) -> dict[str, Any]:
+def repeat_info(
+    config: dict[str, Any], workers: int, threads: int, command: str, code: UserCode | None = None
+) -> dict[str, Any]:
     """Return what is needed to repeat a trial, as plain JSON.
 
     Facts that do not change while a process lives are looked up once, so that a call costs microseconds. The processor
@@ -39,6 +42,7 @@ def repeat_info(config: dict[str, Any], workers: int, threads: int, command: str
         workers: Number of DDP ranks. With another number, sums are rounded differently.
         threads: Number of torch's threads in each rank. With another number, sums are rounded differently.
         command: Command line that the user typed; passwords in it are masked.
+        code: The user's own modules; None if the configuration names none. Their hashes are recorded.
     """
     return {
         "config": config,
@@ -50,6 +54,7 @@ def repeat_info(config: dict[str, Any], workers: int, threads: int, command: str
         "cpu": cpu(),
         "system": system(),
         "command": without_password(command),
+        **({} if code is None else {"code": code.describe()}),
     }
 
 
@@ -146,6 +151,9 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     old, new = _surroundings(then), _surroundings(now)
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     lines = [f"{key}: {old.get(key, 'not known')} then, {new.get(key, 'not known')} now" for key in changed]
+    files = [(info.get("code") or {}).get("files", {}) for info in (then, now)]
+    if changed := changed_files(*files):
+        lines.append(f"your code: {', '.join(changed)} changed since then")
     dirty = [when for when, info in (("then", then), ("now", now)) if (info.get("source") or {}).get("dirty")]
     if dirty:
         lines.append(f"source: files differ from the commit ({' and '.join(dirty)}), and how is not recorded")

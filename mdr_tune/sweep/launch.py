@@ -71,7 +71,8 @@ def run_on(plan: Plan, hub: Any, status: LaunchListener, command: str) -> Launch
         journal.write("session", command=without_password(command), lanes=plan.lanes.num_lanes)
         status.stage("opening the MLflow store")
         tracker = _open_tracker(plan, command, images)
-        journal.write("tracked", parent_run_id=tracker.parent_run_id, image_content=images["content"])
+        code = {} if plan.code is None else {"code": plan.code.describe()}
+        journal.write("tracked", parent_run_id=tracker.parent_run_id, image_content=images["content"], **code)
         if plan.extend_by:  # not earlier: a launch that was refused until here must not count as an extension
             journal.write("extended", trials=plan.extend_by, replaces=plan.past.has_open_extension)
         return _run(plan, hub, journal, tracker, status)
@@ -169,7 +170,7 @@ def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker"
         second_metric=plan.sweep.second_metric,
         local_draws=plan.local_draws,
         repeat=lambda record: repeat_info(
-            record.config, plan.lanes.workers_per_lane, plan.lanes.cpus_per_worker, command
+            record.config, plan.lanes.workers_per_lane, plan.lanes.cpus_per_worker, command, plan.code
         ),
         parent_run_id=plan.past.parent_run_id,
     )

@@ -10,6 +10,7 @@ from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import LastBlocks, TrialConfig
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.import_path import is_import_path
 from mdr_tune.util.words import count
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def outline(trial: TrialConfig) -> "EmbeddingModel":
     from mdr_tune.training.fine_tuning import freeze
 
     try:
-        with torch.device("meta"):
+        with torch.device("cpu" if is_import_path(trial.backbone.name) else "meta"):  # a user's code may read weights
             model = EmbeddingModel.from_config(trial, pretrained=False, image_size=trial.data.input_shape[-1])
     except NotImplementedError:  # a network, such as torchvision's RegNet, that reads numbers of tensors as it is built
         model = EmbeddingModel.from_config(trial, pretrained=False, image_size=trial.data.input_shape[-1])

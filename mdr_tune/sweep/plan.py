@@ -11,6 +11,7 @@ from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.records.journal import Past
 from mdr_tune.sweep.stores import Stores
+from mdr_tune.util.user_code import UserCode
 
 
 def new_launch() -> str:
@@ -46,6 +47,7 @@ class Plan:
         local_draws: Kinds of layers of the backbones that do not compute on several workers what they compute on one,
             from `mdr_tune.training.local_draws`.
         legacy_draws: Whether plan.json has version 1; see `VERSION` in `stored_launches`.
+        code: Copy of the user's own modules, which travels to the workers; None if the sweep names none.
     """
 
     sweep: SweepConfig
@@ -63,6 +65,7 @@ class Plan:
     missing_data: tuple[str, ...] = ()
     local_draws: tuple[str, ...] = ()
     legacy_draws: bool = False
+    code: UserCode | None = None
 
     @property
     def folder(self) -> Path:

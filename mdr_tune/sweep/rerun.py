@@ -12,14 +12,17 @@ from pydantic import ValidationError
 from mdr_tune.cluster.machine import Machine, this_machine
 from mdr_tune.cluster.ray_environment import prepare_environment
 from mdr_tune.cluster.ray_start import check_ray_can_start
+from mdr_tune.config.strict_model import KeyProblem
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.records.provenance import differences, repeat_info
 from mdr_tune.sweep import prepare
 from mdr_tune.sweep.lane_layout import fit_lanes
+from mdr_tune.sweep.own_components import look_for_recorded_code, own_code
 from mdr_tune.sweep.ray_session import ray_session
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.progress import Progress
+from mdr_tune.util.user_code import UserCode
 from mdr_tune.util.words import count
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ class RerunPlan:
         epochs: Number of epochs to run.
         repeat: Facts that are needed to repeat the rerun, as `repeat_info` returns them, and its device as `device`.
         differences: Lines on what differs between the original run and the rerun, such as versions or the device.
+        code: Copy of the user's own modules, for the workers; None if the trial names none.
     """
 
     original: "Original"
@@ -46,13 +50,14 @@ class RerunPlan:
     epochs: int
     repeat: dict[str, Any]
     differences: list[str]
+    code: UserCode | None = None
 
 
-def plan_rerun(original: "Original", epochs: int | None, command: str) -> RerunPlan:
+def plan_rerun(original: "Original", epochs: int | None, command: str, code: str | None = None) -> RerunPlan:
     """Check that the recorded trial `original` can be run again on this machine; returns the plan of the rerun.
 
     `epochs` is the number of epochs to run, or None for all epochs of the original. `command` is the command line that
-    the user typed.
+    the user typed. `code` is the folder of the user's own modules, if they are no longer where the original had them.
 
     Raises:
         UserError: The trial cannot be run here: its configuration is of another version, data or weights are missing,
@@ -63,7 +68,9 @@ def plan_rerun(original: "Original", epochs: int | None, command: str) -> RerunP
     machine, repeat = this_machine(), original.repeat
     workers, threads = int(repeat["workers"]), int(repeat["threads"])
     gpus = 0 if original.device == "cpu" or not machine.gpus else 1
+    look_for_recorded_code((repeat.get("code") or {}).get("folder"), code)
     sweep = _sweep_of(original, workers, threads, gpus)
+    own = own_code(sweep)
     _check_fits(original, machine, gpus)
     check_ray_can_start()
     problems = prepare.missing_data(sweep)
@@ -75,7 +82,7 @@ def plan_rerun(original: "Original", epochs: int | None, command: str) -> RerunP
     except UserError as error:
         raise UserError(f"{original.run_id}: {error}") from error
     device = _gpu_name() if gpus else "cpu"
-    now = {**repeat_info(repeat["config"], workers, threads, command), "device": device}
+    now = {**repeat_info(repeat["config"], workers, threads, command, own), "device": device}
     return RerunPlan(
         original=original,
         sweep=sweep,
@@ -84,6 +91,7 @@ def plan_rerun(original: "Original", epochs: int | None, command: str) -> RerunP
         epochs=epochs or original.epochs,
         repeat=now,
         differences=differences({**repeat, "device": original.device}, now),
+        code=own,
     )
 
 
@@ -101,6 +109,8 @@ def _sweep_of(original: "Original", workers: int, threads: int, gpus: int) -> Sw
         return SweepConfig.model_validate({"name": "rerun", "trial": trial, "resources": resources})
     except ValidationError as error:
         problem = error.errors()[0]
+        if isinstance(cause := problem.get("ctx", {}).get("error"), KeyProblem):  # the user's own code
+            raise UserError(f"{original.run_id}: {cause}") from None
         key = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("<"))
         version = original.repeat.get("versions", {}).get("mdr_tune")
         raise UserError(
@@ -161,7 +171,7 @@ def running_lane(plan: RerunPlan, tell: Callable[[str], None]) -> Iterator[Any]:
         from mdr_tune.lanes.lane import Lanes
         from mdr_tune.sweep.watch import LaneWatch
 
-        lanes = Lanes(plan.lanes, f"rerun-{plan.original.run_id}", Path(folder))
+        lanes = Lanes(plan.lanes, f"rerun-{plan.original.run_id}", Path(folder), code=plan.code)
         try:
             with LaneWatch(lanes.hub, 1, plan.lanes.needs, tell):
                 yield lanes.hub

@@ -50,7 +50,11 @@ def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) 
 
         session = f"-{plan.past.sessions}" if plan.resumes else ""  # Ray Train resumes a run of the same name
         lanes = Lanes(
-            plan.lanes, f"{plan.sweep.name}-{plan.launch}{session}", plan.folder / "lanes", _preparation(plan)
+            plan.lanes,
+            f"{plan.sweep.name}-{plan.launch}{session}",
+            plan.folder / "lanes",
+            _preparation(plan),
+            plan.code,
         )
         try:
             with errors_are_the_last_word():  # a shutdown of Ray that goes wrong may end this process

@@ -20,6 +20,7 @@ from mdr_tune.config.strict_model import set_dotted
 from mdr_tune.config.sweep import MOST_TRIALS, SweepConfig
 from mdr_tune.records.journal import FILE as JOURNAL
 from mdr_tune.records.journal import Past, lock
+from mdr_tune.sweep.own_components import look_for_recorded_code
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.stores import Stores, choose_stores
 from mdr_tune.tracking.mlflow_database import check_whole, connect
@@ -36,7 +37,12 @@ VERSION = 2
 """Version of plan.json that this program writes. In a launch of version 1, the random draws of the search also depend
 on the sweep's name, and two trials may have the same configuration; on a resume this stays so."""
 MAY_CHANGE = ("resources.lanes", "resources.cpus_per_worker", "resources.gpus_per_worker", "search.stop")
-MAY_CHANGE_TOO = ("resources.lane_restarts", "resources.stuck_worker_timeout_s", "resources.stalled_worker_timeout_s")
+MAY_CHANGE_TOO = (
+    "code",
+    "resources.lane_restarts",
+    "resources.stuck_worker_timeout_s",
+    "resources.stalled_worker_timeout_s",
+)
 """Further keys, besides MAY_CHANGE, that --set may change on a resume. No trial's results depend on any of them."""
 
 
@@ -87,8 +93,10 @@ def save_plan(plan: Plan) -> None:
         file.write(json.dumps(content, indent=2).encode())
 
 
-def find_launch(stores: Stores, name: str) -> Stored:
+def find_launch(stores: Stores, name: str, code: str | None = None) -> Stored:
     """Return the newest launch of the sweep `name` in the storage of `stores`.
+
+    `code` is the folder of the user's own modules, if they are no longer where the launch had them.
 
     Raises:
         UserError: There is no launch of the sweep, or the plan.json of the newest one cannot be read.
@@ -99,7 +107,7 @@ def find_launch(stores: Stores, name: str) -> Stored:
         known = sorted({path.parent.parent.name for path in sweeps.glob(f"*/*/{PLAN}")})
         there = did_you_mean(name, known) or (f" There: {', '.join(known)}." if known else "")
         raise UserError(f"--resume {name}: no such sweep in {sweeps}; --storage names another folder.{there}")
-    return _read(launches[-1])
+    return _read(launches[-1], code)
 
 
 def _has_begun(folder: Path) -> bool:
@@ -108,13 +116,15 @@ def _has_begun(folder: Path) -> bool:
     return (folder / PLAN).exists() or (journal.is_file() and journal.stat().st_size > 0)
 
 
-def _read(folder: Path) -> Stored:
+def _read(folder: Path, code: str | None) -> Stored:
     file = folder / PLAN
     try:
         content = json.loads(file.read_text())
         if content["version"] not in (1, VERSION):
             raise ValueError(f"it is of version {content['version']}, this program reads 1 and {VERSION}")
-        sweep = _checked_sweep(content["sweep"])
+        tree = content["sweep"]
+        look_for_recorded_code(tree.get("code") if isinstance(tree, dict) else None, code)
+        sweep = _checked_sweep(tree)
         os.path.realpath(content.get("storage", ""))  # ValueError if it has a character that no path can have
         legacy_draws = content["version"] == 1
         if legacy_draws and (renamed := _named_by_more_digits(sweep)):

@@ -16,18 +16,17 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Param
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.objectives import best_key
+from mdr_tune.tracking.exporting import why_not_exportable
 from mdr_tune.tracking.tags import run_tags
+from mdr_tune.tracking.with_code import RESIZE_KEY, log_with_code, model_input, signature_of
 from mdr_tune.training.model import EmbeddingModel, ImageShape
 from mdr_tune.training.official import IMAGE_SHAPE, RESIZE, ImportedModel
+from mdr_tune.util.import_path import is_import_path
 
 ALIAS = "champion"
-RESIZE_KEY = "mdr_tune.resize"
-"""Key of an entry in a logged model's metadata: height and width, in pixels, to which images are resized."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,10 @@ def register_champion(
         return Registration(previous_version)
     model, shape, config = _load(checkpoint)
     resize = evaluation_resize(config, shape)
+    if is_import_path(config.backbone.name) and why_not_exportable(model, shape):
+        version = log_with_code(client, experiment_id, run_id, name, model, config, shape, description, resize)
+        client.set_registered_model_alias(name, ALIAS, version)
+        return Registration(version, previous_version, previous_value)
     version = log_embedding_model(client, experiment_id, run_id, name, model, shape, description, resize)
     client.set_registered_model_alias(name, ALIAS, version)
     return Registration(version, previous_version, previous_value)
@@ -122,12 +125,8 @@ def log_embedding_model(
     """
     model.requires_grad_(False)
     takes_images = model.takes_images
-    shape, kind = (image_shape, np.uint8) if takes_images else (image_shape[-1:], np.float32)
+    shape, kind = model_input(model, image_shape)
     example = np.zeros((2, *shape), dtype=kind)
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(kind), (-1, *shape))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, model.embedding_size))]),
-    )
     mlflow.set_experiment(experiment_id=experiment_id)  # MLflow 3 puts the logged model there, beside its run
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # MLflow reports success on stderr
         warnings.simplefilter("ignore")
@@ -138,12 +137,12 @@ def log_embedding_model(
             registered_model_name=name,
             serialization_format="pt2",
             input_example=example,
-            signature=signature,
+            signature=signature_of(model, image_shape),
             metadata={RESIZE_KEY: resize} if takes_images and resize is not None else None,
             pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"mlflow=={mlflow.__version__}"],
         )
     version = str(info.registered_model_version)
-    what = f"{np.dtype(kind)} {'images' if takes_images else 'vectors'} (n, {', '.join(map(str, shape))})"
+    what = f"{kind} {'images' if takes_images else 'vectors'} (n, {', '.join(map(str, shape))})"
     takes = f"Takes {what}, gives embeddings (n, {model.embedding_size})."
     made = f" {_preprocessing(resize, image_shape)}" if takes_images and resize is not None else ""
     client.update_model_version(name, version, f"{description}\n\n{takes}{made}".strip())

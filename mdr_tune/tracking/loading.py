@@ -23,7 +23,7 @@ from yaml import YAMLError
 
 from mdr_tune.config.datasets import USUAL_RESIZE_PER_IMAGE_SIZE
 from mdr_tune.retrieve import Embedder
-from mdr_tune.tracking.champion import RESIZE_KEY
+from mdr_tune.tracking.with_code import RESIZE_KEY, STATE, network_with_code
 from mdr_tune.training.model import ImageShape
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.words import first_line, without_password
@@ -41,13 +41,16 @@ def needs_store(uri: str) -> bool:
     return uri.startswith(("models:/", "runs:/"))
 
 
-def load_embedder(uri: str, client: MlflowClient | None = None, device: torch.device | None = None) -> Embedder:
+def load_embedder(
+    uri: str, client: MlflowClient | None = None, device: torch.device | None = None, code: str | None = None
+) -> Embedder:
     """Load an embedding model from an MLflow store or a folder. No code in its files is executed.
 
     Args:
         uri: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/RUN_ID/model`, or a folder with a downloaded model.
         client: Client of the store that knows the model; not needed for a folder.
         device: Device to compute on. If it is None, a GPU is used if there is one, else the CPU.
+        code: Folder of the user's own modules, for a model that was registered without a graph; see `with_code`.
 
     Raises:
         UserError: There is no such model, or it is not of the kind that `mdr_tune.tracking.champion` logs: an exported
@@ -58,7 +61,7 @@ def load_embedder(uri: str, client: MlflowClient | None = None, device: torch.de
         if needs_store(uri):
             raise ValueError(f"{uri} needs the client of a store")
         found = _Found(str(Path(uri).absolute()))
-        return _load(_check_folder(uri), found, device)
+        return _load(_check_folder(uri), found, device, code)
     found = _resolve(uri, client)
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -68,7 +71,7 @@ def load_embedder(uri: str, client: MlflowClient | None = None, device: torch.de
             raise UserError(f"the files of {uri} cannot be had ({first_line(error)})") from error
         if not (Path(local) / "MLmodel").is_file():
             raise UserError(f"the files of {uri} are gone: there is no MLmodel where {_registry(client)} has them")
-        return _load(Path(local), found, device)
+        return _load(Path(local), found, device, code)
 
 
 class _Found(NamedTuple):
@@ -196,18 +199,15 @@ def _check_folder(folder: str) -> Path:
     return Path(folder)
 
 
-def _load(folder: Path, found: _Found, device: torch.device | None) -> Embedder:
+def _load(folder: Path, found: _Found, device: torch.device | None, code: str | None) -> Embedder:
     described = _describe(folder, found.uri)
     image_shape, size = _shapes(described, found.uri)
-    if not (folder / GRAPH).is_file():
-        raise UserError(
-            f"{found.uri} is no exported graph (pt2) of PyTorch, as a launch registers it: take another model"
-        )
-    if not _is_whole(folder / GRAPH):
-        raise UserError(f"{found.uri}: its {GRAPH} is damaged, or not whole: get the model again")
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    needs_code = (folder / STATE).is_file()
+    if not needs_code:
+        _check_graph(folder, found.uri)
     return Embedder(
-        network=_network(folder, device),
+        network=network_with_code(folder, found.uri, code, device) if needs_code else _network(folder, device),
         image_shape=image_shape,
         size=size,
         resize=_resize(described, image_shape, found.uri),
@@ -216,6 +216,14 @@ def _load(folder: Path, found: _Found, device: torch.device | None) -> Embedder:
         run_id=found.run_id or described.run_id,
         device=device,
     )
+
+
+def _check_graph(folder: Path, uri: str) -> None:
+    """Raise UserError unless the model in `folder` is a whole exported graph."""
+    if not (folder / GRAPH).is_file():
+        raise UserError(f"{uri} is no exported graph (pt2) of PyTorch, as a launch registers it: take another model")
+    if not _is_whole(folder / GRAPH):
+        raise UserError(f"{uri}: its {GRAPH} is damaged, or not whole: get the model again")
 
 
 def _describe(folder: Path, uri: str) -> Model:

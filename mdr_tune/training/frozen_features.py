@@ -27,6 +27,8 @@ from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.util.cache_folder import cache_dir, locked
 from mdr_tune.util.disk_space import check_free
 from mdr_tune.util.files import atomic_write
+from mdr_tune.util.import_path import is_import_path
+from mdr_tune.util.user_code import imported_code
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +69,8 @@ class FrozenFeatures:
         device = next(model.backbone.parameters()).device
         self._device = device
         self._known = [VERSION, content, config.backbone.name, config.backbone.arguments, config.embedding.pool]
-        self._known += [self._image_size, device.type, torch.__version__, _fingerprint(model)]
+        code = imported_code() if is_import_path(config.backbone.name) else None
+        self._known += [self._image_size, device.type, torch.__version__, _fingerprint(model), code and code.content]
 
     def training(self, split: ImageSplit) -> ImageSplit:
         """Return `split`, n training images, with the features of all V views: n of the first view, then n of the next.

@@ -7,9 +7,10 @@ import torch
 
 from mdr_tune.backbones import Backbone, build_backbone
 from mdr_tune.backbones.families import FAMILIES, IDENTITY
+from tests.own_components import NETWORKS
 
 TIMM = ["timm.test_resnet", "timm.test_byobnet"]
-NAMES = [*(name for family in FAMILIES for name in family.names if name != IDENTITY), *TIMM]
+NAMES = [*(name for family in FAMILIES for name in family.names if name != IDENTITY), *TIMM, *NETWORKS]
 SIZE = 32  # all of them take it, and it is quick
 
 

@@ -14,6 +14,7 @@ from mdr_tune.metric import (
 )
 from mdr_tune.metric.library_loss import library_loss_names
 from tests.metric.by_name import LOSSES, build_loss, build_miner
+from tests.own_components import LOSSES as OWN_LOSSES
 
 BATCH, FEATURES, SIZE, CLASSES = 13, 5, 4, 4  # 13 does not divide by 2
 
@@ -62,8 +63,14 @@ SPECIAL_CASES = [
     Case("pml.NTXentLoss", "random"),
     Case("pml.TripletMarginLoss", "all", {"triplets_per_anchor": 2}),  # draws at random
 ]
+OWN_CASES = [
+    *(Case(name) for name in OWN_LOSSES),
+    Case("tests.own_components:Pairwise", "random", {"norm": "sum"}),
+    Case("triplet", "tests.own_components:EasyPositive"),
+]
 CASES = [
     *SPECIAL_CASES,
+    *OWN_CASES,
     *(Case(f"pml.{name}", arguments=NEEDED.get(f"pml.{name}", {})) for name in library_loss_names()),
 ]
 assert {case.name for case in CASES} >= set(LOSSES)

@@ -11,10 +11,11 @@ from mdr_tune.metric import Pairs, Triplets
 from mdr_tune.metric.library_loss import library_loss_names
 from tests.metric.by_name import LOSSES, build_loss, build_miner
 from tests.metric.loss_cases import CASES, CLASSES, KNOWN_WARNINGS, NEEDED, SIZE, Case, step
+from tests.own_components import LOSSES as OWN_LOSSES
 from tests.ranks import run_ranks
 
 pytestmark = KNOWN_WARNINGS
-EVERY_NAME = [*LOSSES, *(f"pml.{name}" for name in library_loss_names())]
+EVERY_NAME = [*LOSSES, *OWN_LOSSES, *(f"pml.{name}" for name in library_loss_names())]
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 

@@ -102,6 +102,21 @@ TRIALS = {
         "optimizer": {"name": "sgd", "learning_rate": 1e-3},
         "epochs": 2,
     },
+    "own-maps-loss-and-miner": {
+        **TRIAL,
+        "backbone": {"name": "tests.own_components:Maps", "width": 6},
+        "loss": {"name": "tests.own_components:Pairwise", "margin": 0.7},
+        "miner": "tests.own_components:EasyPositive",
+        "batch_norm": "synced",
+    },
+    "own-tokens-in-chunks": {
+        **TRIAL,
+        "backbone": "tests.own_components:Tokens",
+        "batch": {"size": 32, "images_per_class": 4, "chunk_size": 5},
+        "batch_norm": "frozen",
+        "loss": {"name": "tests.own_components:SoftTriple", "centers": 3},
+        "embedding": {"size": 16},
+    },
     "bf16": {**TRIAL, "precision": "bf16"},
     "memory": {
         **TRIAL,

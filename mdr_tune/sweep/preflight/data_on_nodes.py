@@ -13,6 +13,7 @@ from mdr_tune.sweep.preflight.judge import BRING_DATA
 from mdr_tune.sweep.preflight.preparation import contents, different_data, prepare_here
 from mdr_tune.sweep.preflight.problems import Problem
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.user_code import UserCode, use_code
 from mdr_tune.util.words import count
 
 TELL_EVERY_S = 15.0
@@ -22,14 +23,17 @@ and listings of folders report no progress."""
 ASK_TIMEOUT_S = 10.0
 
 
-def check_data(sweep: SweepConfig, names: dict[str, str], tell: Callable[[str], None]) -> list[Problem]:
+def check_data(
+    sweep: SweepConfig, names: dict[str, str], tell: Callable[[str], None], code: UserCode | None = None
+) -> list[Problem]:
     """Prepare weights and images of `sweep` on all nodes side by side; returns the problems of the nodes.
 
     It is a problem, too, if a node's images differ from those of the driver's node, which are prepared already. `names`
     has each node's name by the node's id in Ray; see `names_of`. `tell` is called with each line on the progress.
+    `code` is a copy of the user's own modules, which `sweep` names.
     """
     here = contents(sweep)
-    preparing = _start(sweep, names)
+    preparing = _start(sweep, names, code)
     problems: list[Problem] = []
     try:
         while waiting := [node for node in preparing if not node.is_done]:
@@ -111,10 +115,14 @@ class _Preparation:
         """Return the step that is running, the number of images done in it, and the number of images in all."""
         return self._far
 
-    def prepare(self, sweep: str) -> tuple[str | None, dict[str, str]]:
-        """Prepare this node for `sweep` (as JSON); returns an error's text or None, and the hashes of the data sets."""
+    def prepare(self, sweep: str, code: UserCode | None) -> tuple[str | None, dict[str, str]]:
+        """Prepare this node for `sweep` (as JSON); returns an error's text or None, and the hashes of the data sets.
+
+        `code` is a copy of the user's own modules, if `sweep` names them.
+        """
         from mdr_tune.config.sweep import SweepConfig
 
+        use_code(code)
         config = SweepConfig.model_validate_json(sweep)
         try:
             prepare_here(config, lambda what: self._note(what, 0, 0), self._note)
@@ -126,13 +134,13 @@ class _Preparation:
         self._far = what, done, total
 
 
-def _start(sweep: SweepConfig, names: dict[str, str]) -> list[_PreparingNode]:
+def _start(sweep: SweepConfig, names: dict[str, str], code: UserCode | None) -> list[_PreparingNode]:
     affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
     kind = ray.remote(num_cpus=0, max_concurrency=2)(_Preparation)
     preparing = []
     for node_id, name in names.items():
         actor = kind.options(scheduling_strategy=affinity(node_id, soft=False)).remote()
-        preparing.append(_PreparingNode(name, actor, actor.prepare.remote(sweep.model_dump_json())))
+        preparing.append(_PreparingNode(name, actor, actor.prepare.remote(sweep.model_dump_json(), code)))
     return preparing
 
 

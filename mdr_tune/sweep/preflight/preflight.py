@@ -47,7 +47,7 @@ def run_preflight(plan: Plan, tell: Tell) -> None:
         problems += [*_of_storage(plan.stores.storage, asked, nodes), *_of_network(asked, nodes)]
         problems += check_artifacts(plan.stores, plan.sweep.name)
         _settle([*asked.problems, *problems], tell)
-    _settle(check_data(plan.sweep, names_of(nodes), tell), tell)
+    _settle(check_data(plan.sweep, names_of(nodes), tell, plan.code), tell)
     tell(f"preflight: {count(len(nodes), 'node')} in order ({time.monotonic() - started:.0f} s)")
 
 

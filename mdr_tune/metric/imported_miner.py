@@ -1,0 +1,106 @@
+"""Build and check the user's own miners, which a sweep file names by import paths such as `my_miners:EasyPositive`."""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mdr_tune.metric.imported_loss import call, trial_batch
+from mdr_tune.metric.library_miner import LibraryMiner
+from mdr_tune.metric.library_random import library_draws_from
+from mdr_tune.metric.mined import Pairs, Triplets
+from mdr_tune.util.call_arguments import call_arguments
+from mdr_tune.util.import_path import CodeError, defined_at, import_named, said
+
+
+class ImportedMiner(LibraryMiner):
+    """Adapter of the user's miner, whose import path is `name`. It checks what the miner returns.
+
+    The miner takes (embeddings, labels), and returns indices as pytorch-metric-learning's miners do: triplets (anchors,
+    positives, negatives), or pairs (anchors, positives, anchors, negatives). It may draw from torch's global generator,
+    which is then seeded alike on all ranks.
+    """
+
+    def __init__(self, name: str, miner: Callable[..., Any]) -> None:
+        super().__init__(miner)
+        self.name = name
+
+    def _mine(self, embeddings: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        with library_draws_from(generator, embeddings.device):
+            indices = self._miner(embeddings, labels)
+        problem = _problem_of_indices(indices)
+        if problem:
+            raise CodeError(f"{self.name}{where_called(self._miner)} {problem}")
+        return tuple(one.to(embeddings.device) for one in indices)
+
+
+def where_called(miner: Callable[..., Any]) -> str:
+    """Return ` (file:line)` of the code that runs if `miner` is called; "" if it is not known."""
+    kind: Any = type(miner)
+    return defined_at(miner) or defined_at(kind.forward if hasattr(kind, "forward") else kind.__call__)
+
+
+def _problem_of_indices(indices: Any) -> str | None:
+    """Return what is wrong with the `indices` that a miner returned. Nothing is read from a GPU."""
+    wanted = "return (anchors, positives, negatives), or (anchors, positives, anchors, negatives)"
+    if not isinstance(indices, tuple | list) or not all(isinstance(one, Tensor) for one in indices):
+        return f"returns a {type(indices).__name__}, not a tuple of tensors: {wanted}"
+    if len(indices) not in (3, 4):
+        return f"returns {len(indices)} tensors: {wanted}"
+    for one in indices:
+        if one.ndim != 1 or one.dtype != torch.int64:
+            shape = f"({', '.join(map(str, one.shape))})"
+            return f"returns indices of shape {shape}, {one.dtype}: return int64 of shape (n,)"
+    lengths = [len(one) for one in indices]
+    if lengths[0] != lengths[1] or lengths[-1] != lengths[-2 if len(indices) == 4 else 0]:
+        return f"returns indices of the lengths {', '.join(map(str, lengths))}: {wanted}, of one length each"
+    return None
+
+
+def build_imported_miner(name: str, arguments: Mapping[str, Any]) -> ImportedMiner:
+    """Build the miner with the import path `name` and `arguments`, those of the sweep file; CodeError if it fails."""
+    function = import_named(name)
+    miner = call(name, function, call_arguments(function).check(name, arguments))
+    if not callable(miner):
+        raise CodeError(f"{name}{defined_at(function)} gives a {type(miner).__name__}, which cannot be called")
+    return ImportedMiner(name, miner)
+
+
+def check_imported_miner(name: str, arguments: Mapping[str, Any]) -> None:
+    """Raise CodeError unless the miner `name` with `arguments` chooses valid pairs or triplets of a random batch."""
+    problem = _problem(name, import_named(name), json.dumps(dict(arguments), sort_keys=True, default=str))
+    if problem is not None:
+        raise CodeError(problem)
+
+
+@lru_cache(maxsize=1024)
+def _problem(name: str, function: Callable[..., Any], canonical_arguments: str) -> str | None:
+    try:
+        mined_in_trial(build_imported_miner(name, json.loads(canonical_arguments)))
+    except CodeError as error:
+        return str(error)
+    return None
+
+
+def mined_in_trial(miner: ImportedMiner, seed: int = 0) -> Triplets | Pairs:
+    """Return what `miner` chooses in a random batch; CodeError if it fails, or chooses wrong pairs or triplets."""
+    embeddings, labels = trial_batch()
+    try:
+        mined = miner(embeddings, labels, torch.Generator().manual_seed(seed))
+    except CodeError:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        raise CodeError(f"{miner.name} fails on {len(labels)} embeddings: {said(error)}") from None
+    where = f"{miner.name}{where_called(miner._miner)}"
+    indices = [one for one in mined if one.ndim == 1]
+    if any(((one < 0) | (one >= len(labels))).any() for one in indices):
+        raise CodeError(f"{where} returns indices outside of the batch of {len(labels)} embeddings")
+    negative_anchors = mined.negative_anchors if isinstance(mined, Pairs) else mined.anchors
+    if (labels[mined.anchors] != labels[mined.positives]).any():
+        raise CodeError(f"{where} returns positives of another class than their anchors")
+    if (labels[negative_anchors] == labels[mined.negatives]).any():
+        raise CodeError(f"{where} returns negatives of the class of their anchors")
+    return mined

@@ -1,0 +1,24 @@
+"""The model of `with_code` as MLflow loads it. The import of this module takes MLflow seconds."""
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import torch
+
+from mdr_tune.tracking.with_code import model_from
+
+
+class ModelWithCode(mlflow.pyfunc.PythonModel):
+    """The model as MLflow loads it, by `mlflow.pyfunc.load_model`."""
+
+    def load_context(self, context: Any) -> None:
+        """Build the network and load its weights. MLflow has put the model's copy of the user's code on the path."""
+        self._model = model_from(Path(context.artifacts["state"]))
+
+    def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> np.ndarray:
+        """Return the embeddings (n, D) float32 of uint8 images (n, C, H, W)."""
+        with torch.no_grad():
+            embeddings: np.ndarray = self._model(torch.from_numpy(np.asarray(model_input))).numpy()
+        return embeddings

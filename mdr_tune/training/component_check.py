@@ -1,0 +1,359 @@
+"""Check one loss, miner or network of the user's as a launch does, and further: `mdr-tune check`.
+
+Each check is a line: what was checked, whether it passed, and what was found. A check that fails ends the checks that
+need it.
+"""
+
+import inspect
+import json
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy
+import torch
+from torch import Tensor, nn
+
+from mdr_tune.backbones.family import NORMALIZATION_KEYS
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.data.dataset import ImageDataset, ImageSplit
+from mdr_tune.metric.imported_loss import ImportedLoss, build_for_trial, call, check_trains, trial_batch, value_of
+from mdr_tune.metric.imported_miner import build_imported_miner, mined_in_trial
+from mdr_tune.metric.mined import Pairs
+from mdr_tune.training.own_draws import drawing_layers
+from mdr_tune.training.ranks import Ranks
+from mdr_tune.training.session import TrialSession
+from mdr_tune.util.call_arguments import REQUIRED, call_arguments
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.import_path import CodeError, code_folders, import_named, look_for_code_in, said
+from mdr_tune.util.nearest_name import did_you_mean
+
+Kind = Literal["backbone", "loss", "miner"]
+RANKS_TIMEOUT_S = 600
+_FILLED = {"num_classes": 4, "embedding_size": 6}
+_BATCH, _STEPS, _IMAGES_PER_CLASS = 16, 2, 4
+_LARGEST_DIFFERENCE = 1e-9
+"""Largest relative difference of numbers in float64 that one and two ranks may have."""
+
+
+Differentiable = tuple[Callable[[], Tensor], list[Tensor]]
+"""A function that returns a number, and the tensors that the number has a gradient for."""
+
+
+class Line(NamedTuple):
+    """The result of one check.
+
+    Attributes:
+        what: what was checked.
+        status: `ok`, `FAILED`, or `note` for a finding that stops no launch.
+        text: what was found.
+    """
+
+    what: str
+    status: Literal["ok", "FAILED", "note"]
+    text: str
+
+
+def kind_of(name: str, arguments: Mapping[str, Any]) -> Kind:
+    """Return what the import path `name` with `arguments` stands for, by what it takes and returns.
+
+    Raises:
+        CodeError: It cannot be imported or made, or is none of the three.
+    """
+    function = import_named(name)
+    taken = call_arguments(function, tuple(_FILLED))
+    if taken.filled:
+        return "loss"
+    given = {key: value for key, value in arguments.items() if key not in NORMALIZATION_KEYS}
+    known = list(taken.defaults)
+    if unknown := [key for key in given if key not in known and not taken.takes_any]:
+        hint = did_you_mean(unknown[0], known)
+        raise CodeError(f"{name} has no argument {unknown[0]!r}.{hint} Known: {', '.join(known) or 'none'}.")
+    made = call(name, function, taken.check(name, given))
+    if not isinstance(made, nn.Module):
+        return "miner"
+    for numbers, kind in ((1, "backbone"), (2, "loss")):
+        try:
+            inspect.signature(made.forward).bind(*range(numbers))
+        except TypeError:
+            continue
+        return "miner" if kind == "loss" and _returns_indices(made) else kind  # type: ignore[return-value]
+    raise CodeError(
+        f"{name}: its forward takes neither (images), as a network, nor (embeddings, labels), as a loss or miner does"
+    )
+
+
+def _returns_indices(made: nn.Module) -> bool:
+    try:
+        return isinstance(made(*trial_batch()), tuple | list)
+    except Exception:  # the check of the loss says what is wrong
+        return False
+
+
+def usual_image_size(name: str, arguments: Mapping[str, Any]) -> int:
+    """Return the height and width of images that the network `name` says it takes, or else 224."""
+    from mdr_tune.backbones.imported_network import USUAL_SIZE, facts
+
+    return facts(name, arguments).image_size or USUAL_SIZE
+
+
+def check_component(kind: Kind, name: str, arguments: Mapping[str, Any], image_size: int) -> Iterator[Line]:
+    """Yield the result of each check of the `kind` with the import path `name` and the `arguments` of a sweep file.
+
+    Networks are tried on images of `image_size` pixels.
+    """
+    try:
+        trial = _trial(kind, name, arguments, image_size)
+    except UserError as error:
+        yield Line("signature, values", "FAILED", str(error))
+        return
+    yield Line("signature", "ok", _signature(name))
+    yield from {"loss": _check_loss, "miner": _check_miner, "backbone": _check_network}[kind](name, arguments, trial)
+    draws = kind == "backbone" and bool(drawing_layers(trial, trial.data.input_shape))
+    yield _check_ranks(trial, draws)
+
+
+def _trial(kind: Kind, name: str, arguments: Mapping[str, Any], image_size: int) -> TrialConfig:
+    """Return a small trial with the component, whose data are random images. UserError if a launch would refuse it."""
+    usual: dict[str, Any] = {
+        "backbone": "conv4",
+        "loss": "triplet",
+        "miner": "auto" if kind == "loss" else "all",
+        "augmentation": "none",
+        "batch": {"size": _BATCH, "images_per_class": _IMAGES_PER_CLASS},
+        "embedding": {"size": 16},
+        "iterations_per_epoch": _STEPS,
+        "epochs": 1,
+    }
+    if kind == "backbone":
+        usual["data"] = {"name": "folder", "root": "/", "resize": image_size, "image_size": image_size}
+    trial = TrialConfig.from_keys({**usual, kind: {"name": name, **arguments}})
+    if kind == "backbone":
+        from mdr_tune.backbones import check_takes
+
+        try:
+            check_takes(name, trial.backbone.weights, trial.data.input_shape, trial.backbone.arguments)
+        except ValueError as error:
+            raise CodeError(str(error)) from None
+    return trial
+
+
+def _signature(name: str) -> str:
+    taken = call_arguments(import_named(name), tuple(_FILLED))
+    defaults = {key: "" if value is REQUIRED else f"={value!r}" for key, value in taken.defaults.items()}
+    shown = [f"{key}{default}" for key, default in defaults.items()]
+    filled = f"; the trial fills in {' and '.join(taken.filled)}" if taken.filled else ""
+    return f"keys: {', '.join(shown) or 'none'}{filled}"
+
+
+def _check_loss(name: str, arguments: Mapping[str, Any], trial: TrialConfig) -> Iterator[Line]:
+    loss = build_for_trial(name, arguments)
+    embeddings, labels = trial_batch()
+    check_trains(loss)
+    value = value_of(loss, embeddings, labels)
+    mined = "takes mined pairs" if loss.takes_mined else "takes no mined pairs"
+    angular = ", compares directions only: embeddings have length 1" if trial.loss.compares_directions else ""
+    yield Line("value", "ok", f"{value.item():.4g} for {len(labels)} random embeddings; {mined}{angular}")
+    yield Line("gradients", "ok", f"finite; {sum(one.numel() for one in loss.parameters()):,} own parameters")
+    yield _finite_differences(lambda: _in_double(name, arguments))
+    again = value_of(build_for_trial(name, arguments), embeddings, labels)
+    yield _determinism(torch.equal(value, again), "value", _draws_of_loss(loss))
+    yield _equal_embeddings(loss)
+
+
+def _in_double(name: str, arguments: Mapping[str, Any]) -> Differentiable:
+    loss = build_for_trial(name, arguments).to(torch.float64)
+    embeddings, labels = trial_batch(torch.float64)
+    leaves = [embeddings.requires_grad_(), *(one for one in loss.parameters() if one.requires_grad)]
+    return lambda: value_of(loss, embeddings, labels), leaves
+
+
+def _finite_differences(make: Callable[[], Differentiable]) -> Line:
+    """Compare the gradient in float64 with finite differences in three random directions."""
+    what, step = "finite differences", 1e-6
+    try:
+        value, leaves = make()
+        gradients = torch.autograd.grad(value(), leaves, allow_unused=True)
+        worst = 0.0
+        for seed in range(3):
+            generator = torch.Generator().manual_seed(seed)
+            ways = [torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype) for leaf in leaves]
+            slope = sum(float((one * way).sum()) for one, way in zip(gradients, ways, strict=True) if one is not None)
+            with torch.no_grad():
+                ends = [_moved(value, leaves, ways, sign * step) for sign in (1, -1)]
+            measured = (ends[0] - ends[1]) / (2 * step)
+            worst = max(worst, abs(measured - slope) / max(abs(measured), abs(slope), 1e-3))
+    except CodeError as error:
+        return Line(what, "FAILED", f"in float64: {error}")
+    text = f"the gradient in float64 differs from them by {worst:.1g} of itself"
+    is_wrong = not worst < 1e-3
+    more = ": is there a detach() or a no_grad() on the way, or a backward of your own?" if is_wrong else ""
+    return Line(what, "FAILED" if is_wrong else "ok", text + more)
+
+
+def _moved(value: Callable[[], Tensor], leaves: list[Tensor], ways: list[Tensor], step: float) -> float:
+    """Return the value after the `leaves` were moved by `step` times `ways`; they are moved back."""
+    before = [leaf.clone() for leaf in leaves]
+    for leaf, way in zip(leaves, ways, strict=True):
+        leaf.add_(way, alpha=step)
+    moved = value().item()
+    for leaf, old in zip(leaves, before, strict=True):
+        leaf.copy_(old)
+    return moved
+
+
+def _determinism(is_same: bool, noun: str, draws: str | None = None) -> Line:
+    if not is_same:
+        fix = "draw random numbers with torch, whose generator is seeded, not with numpy or random"
+        return Line("determinism", "FAILED", f"two calls with the same seed give another {noun}: {fix}")
+    return Line("determinism", "ok", f"twice the same {noun}{f'; {draws}' if draws else ''}")
+
+
+def _draws_of_loss(loss: ImportedLoss) -> str | None:
+    """Return a text if `loss` draws at random: from torch's generator, or from one that no rank shares."""
+    embeddings, labels = trial_batch()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        before = torch.get_rng_state()
+        loss._value(embeddings, labels, None)
+        drew = not torch.equal(before, torch.get_rng_state())
+    return "it draws at random, from torch's generator, which is seeded alike on all ranks" if drew else None
+
+
+def _equal_embeddings(loss: ImportedLoss) -> Line:
+    _, labels = trial_batch()
+    leaf = torch.ones(len(labels), 6).requires_grad_()
+    value_of(loss, leaf, labels).backward()
+    if leaf.grad is not None and bool(leaf.grad.isfinite().all()):
+        return Line("equal embeddings", "ok", "finite gradients")
+    return Line("equal embeddings", "note", "their gradient is not finite: is there a square root without a clamp?")
+
+
+def _check_miner(name: str, arguments: Mapping[str, Any], trial: TrialConfig) -> Iterator[Line]:
+    mined = mined_in_trial(build_imported_miner(name, arguments))
+    if isinstance(mined, Pairs):
+        text = f"{len(mined.anchors)} positive and {len(mined.negative_anchors)} negative pairs"
+    else:
+        text = f"{len(mined.anchors)} triplets"
+    yield Line("indices", "ok", f"{text} of {len(trial_batch()[1])} random embeddings, all of the right classes")
+    again = mined_in_trial(build_imported_miner(name, arguments))
+    is_same = all(torch.equal(one, other) for one, other in zip(mined, again, strict=True))
+    yield _determinism(is_same, "choice")
+
+
+def _check_network(name: str, arguments: Mapping[str, Any], trial: TrialConfig) -> Iterator[Line]:
+    from mdr_tune.backbones.imported_network import make_network, output_of, plan_notes, try_network
+
+    size = trial.data.input_shape[-1]
+    yield Line("output", "ok", f"{try_network(name, arguments, size).describe()} for images of {size} x {size}")
+    for note in plan_notes(name, trial.backbone.weights, size, arguments)[1:]:
+        yield Line("plan", "note", note)
+    yield Line("gradients", "ok", "finite, in evaluation and in training")
+
+    def network() -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            return make_network(name, arguments).eval()
+
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+    def in_double() -> Differentiable:
+        made, inputs = network().double(), images.double()
+        weights: list[Tensor] = [one for one in made.parameters() if one.requires_grad]
+        return lambda: output_of(name, made, inputs).square().mean(), weights
+
+    yield _finite_differences(in_double)
+    with torch.no_grad():
+        made = network()
+        both = output_of(name, made, images)
+        alone = torch.cat([output_of(name, made, one[None]) for one in images])
+        yield _determinism(torch.equal(both, output_of(name, network(), images)), "output")
+    is_alone = torch.allclose(both, alone, rtol=1e-3, atol=1e-5)
+    text = "does not depend on the rest of the batch" if is_alone else "depends on the other images of the batch"
+    yield Line("single image", "ok" if is_alone else "FAILED", f"in evaluation, the output of an image {text}")
+    layers = drawing_layers(trial, trial.data.input_shape)
+    drawn = f"{', '.join(layers)}: draws for itself, so that several workers do not compute what one does"
+    yield Line("random layers", "note" if layers else "ok", drawn if layers else "none that draws for itself")
+
+
+def _check_ranks(trial: TrialConfig, draws: bool) -> Line:
+    """Train two steps on one rank and on two, in float64, and compare the losses and all weights."""
+    what = "1 rank against 2"
+    try:
+        one, two = (_on_ranks(trial, world_size) for world_size in (1, 2))
+    except CodeError as error:
+        return Line(what, "FAILED", str(error))
+    worst = max((_difference(one[key], two[key]) for key in one), default=0.0)
+    key = max(one, key=lambda key: _difference(one[key], two[key]))
+    if worst <= _LARGEST_DIFFERENCE:
+        return Line(what, "ok", f"losses and weights after {_STEPS} steps differ by {worst:.1g} at most, in float64")
+    text = f"{key} differs by {worst:.1g} after {_STEPS} steps, in float64"
+    if draws:
+        return Line(what, "note", f"{text}, as the random layers above draw for themselves")
+    return Line(what, "FAILED", f"{text}: does it depend on a worker's own images, or draw by numpy or random?")
+
+
+def _difference(one: Tensor, other: Tensor) -> float:
+    if one.numel() == 0 or not one.is_floating_point():
+        return 0.0 if torch.equal(one, other) else 1.0
+    return float((one - other).abs().max() / one.abs().max().clamp(min=1))
+
+
+def _on_ranks(trial: TrialConfig, world_size: int) -> dict[str, Tensor]:
+    """Return losses and weights after two steps of `trial` on `world_size` processes, those of rank 0."""
+    with tempfile.TemporaryDirectory(prefix="mdr_tune_check_") as folder:
+        given = {"trial": trial.model_dump(), "code": [str(one) for one in code_folders()]}
+        Path(folder, "given.json").write_text(json.dumps(given))
+        program = f"from {__name__} import run_rank; run_rank()"
+        command = [sys.executable, "-c", program, folder, str(world_size)]
+        ranks = [
+            subprocess.Popen([*command, str(rank)], cwd=folder, stderr=subprocess.PIPE, text=True)
+            for rank in range(world_size)
+        ]
+        try:
+            for process in ranks:
+                _, errors = process.communicate(timeout=RANKS_TIMEOUT_S)
+                if process.returncode:
+                    raise CodeError((errors.strip().splitlines() or ["a process ended without a word"])[-1])
+        finally:
+            for process in ranks:
+                process.kill()
+        return torch.load(Path(folder, "rank_0.pt"), weights_only=True)  # type: ignore[no-any-return]
+
+
+def run_rank() -> None:
+    """Run one rank of `_on_ranks`. The arguments of the program are the folder, the number of ranks, and the rank."""
+    folder, world_size, rank = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    given = json.loads((folder / "given.json").read_text())
+    look_for_code_in([Path(one) for one in given["code"]])
+    torch.set_num_threads(1)
+    random.seed(rank)  # workers differ in them
+    numpy.random.seed(rank)
+    if world_size > 1:
+        store = f"file://{folder}/store"
+        torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=world_size)
+    try:
+        trial = TrialConfig.model_validate(given["trial"])
+        session = TrialSession(trial, _random_images(trial), Ranks.current(torch.device("cpu")), torch.float64)
+        metrics = session.train_epoch()
+    except Exception as error:  # the last line of the process is what the user reads
+        raise SystemExit(str(error) if isinstance(error, UserError) else said(error)) from None
+    losses = {key: torch.tensor(value, dtype=torch.float64) for key, value in metrics.items() if "loss" in key}
+    state = session.state_dict()
+    weights = {f"{part}.{key}": value for part in ("model", "objective") for key, value in state[part].items()}
+    torch.save({**losses, **weights}, folder / f"rank_{rank}.pt")
+
+
+def _random_images(trial: TrialConfig) -> ImageDataset:
+    classes = 2 * _BATCH // _IMAGES_PER_CLASS
+    labels = torch.arange(classes).repeat_interleave(_IMAGES_PER_CLASS)
+    generator = torch.Generator().manual_seed(0)
+    shape = (len(labels), *trial.data.input_shape)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    half = len(labels) // 2
+    splits = {"train": slice(0, half), "validation": slice(half, None)}
+    return ImageDataset("random", {key: ImageSplit(images[rows], labels[rows]) for key, rows in splits.items()})  # type: ignore[misc]

@@ -1,0 +1,234 @@
+"""Import the user's own code by an import path, `package.module:name`, from a folder or an installed package.
+
+A process looks for the user's modules in the folders that `look_for_code_in` was given, and else where Python does.
+"""
+
+import importlib
+import importlib.machinery
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.nearest_name import did_you_mean
+
+_FORM = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_folders: tuple[Path, ...] = ()
+_added: list[str] = []
+"""Entries of `sys.path` that were added for the folders."""
+
+_tops: set[str] = set()
+"""Names, without dots, of the modules that import paths have led to in the folders, and of those that these import.
+
+The working folder may hold other modules that are in use, such as this package itself.
+"""
+
+
+class CodeError(UserError, ValueError):  # a ValueError, which pydantic takes from a validator
+    """The user's own code cannot be imported or used. The text has the file and line of that code where it is known."""
+
+
+def is_import_path(name: str) -> bool:
+    """Return whether `name`, of a sweep file, is an import path: it has a colon, which no name of ours has."""
+    return ":" in name
+
+
+def short_name(name: str) -> str:
+    """Return the last part of the import path `name`: `SoftTriple` for `my_losses:SoftTriple`. Other names stay."""
+    return name.rpartition(":")[2]
+
+
+def look_for_code_in(folders: Sequence[Path]) -> None:
+    """Look for the user's modules in `folders`, the first of them first; forget the folders that were set before.
+
+    Modules that were imported from a former folder are forgotten, so that another folder's modules of the same name are
+    found.
+    """
+    global _folders
+    wanted = tuple(dict.fromkeys(folder.resolve() for folder in folders))
+    if wanted == _folders:
+        return
+    for name in [name for name, _ in own_modules()]:
+        del sys.modules[name]
+    for entry in _added:
+        if entry in sys.path:
+            sys.path.remove(entry)
+    _added.clear()
+    _tops.clear()
+    _folders = wanted
+
+
+def code_folders() -> tuple[Path, ...]:
+    """Return the folders that `look_for_code_in` was given."""
+    return _folders
+
+
+def _extend_path() -> None:
+    """Add the folders to `sys.path`, at its end: a file of the user's hides no installed package.
+
+    This is done when the first import path is followed. A sweep without one leaves `sys.path` as it is.
+    """
+    new = [str(folder) for folder in _folders if str(folder) not in sys.path]
+    if new:
+        _added.extend(new)
+        sys.path.extend(new)
+        importlib.invalidate_caches()
+
+
+def own_modules() -> Iterator[tuple[str, Path]]:
+    """Yield (name, file) of each of the user's modules that import paths have led to, also by the modules' imports.
+
+    A package without an `__init__.py` has its folder in place of the file.
+    """
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+        top = name.partition(".")[0]
+        if (
+            file
+            and top in _tops
+            and (place := own_place(top)) is not None
+            and Path(file).resolve().is_relative_to(place)
+        ):
+            yield name, Path(file).resolve()
+
+
+def own_place(top: str) -> Path | None:
+    """Return the file or folder of the module `top`, a name without dots, in the folders; None if it is not there."""
+    for folder in _folders if top != "mdr_tune" else ():
+        if (file := folder / f"{top}.py").is_file():
+            return file
+        if (package := folder / top).is_dir() and next(package.glob("*.py"), None) is not None:
+            return package
+    return None
+
+
+def import_named(path: str) -> Callable[..., Any]:
+    """Return the class or function that the import path `path` names.
+
+    Example:
+        >>> import_named("collections:Counter")
+        <class 'collections.Counter'>
+
+    Raises:
+        CodeError: There is no such module or name, the module raises an error when it is imported, the name cannot be
+            called, or the module has the name of another one. The message says what to write instead.
+    """
+    if _FORM.fullmatch(path) is None:
+        raise CodeError(f"{path!r} is no import path: write package.module:name, such as my_losses:SoftTriple")
+    module_name, _, name = path.partition(":")
+    top = module_name.partition(".")[0]
+    place = own_place(top)
+    if place is not None and (other := _elsewhere(top, place)) is not None:
+        raise CodeError(
+            f"{path}: {place} has the name of {other}, so that Python may import the one or the other: rename your file"
+        )
+    _extend_path()
+    before = set(sys.modules)
+    try:
+        module = _import(path, module_name)
+    finally:  # a module that fails may have imported others
+        new = {top, *(imported.partition(".")[0] for imported in set(sys.modules) - before)}
+        _tops.update(filter(own_place, new))
+    found = getattr(module, name, None)
+    if not hasattr(module, name):
+        public = [known for known in vars(module) if not known.startswith("_")]
+        defined = [known for known in public if getattr(vars(module)[known], "__module__", None) == module_name]
+        there = did_you_mean(name, public) or (f" It defines {', '.join(defined)}." if defined else "")
+        raise CodeError(f"{path}: {_file_of(module)} has no {name!r}.{there}")
+    if not callable(found):
+        raise CodeError(
+            f"{path}: {name} in {_file_of(module)} is of type {type(found).__name__}: name a class or a function"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def _elsewhere(top: str, place: Path) -> str | None:
+    """Return a description of another module `top` than that at `place`; None if there is none."""
+    if top in sys.stdlib_module_names:
+        return f"Python's own module {top}"
+    elsewhere = [entry for entry in sys.path if Path(entry).resolve() not in _folders]
+    for finder in sys.meta_path:
+        of_files = finder is importlib.machinery.PathFinder
+        spec = finder.find_spec(top, elsewhere if of_files else None) if hasattr(finder, "find_spec") else None
+        origin = None if spec is None else spec.origin or next(iter(spec.submodule_search_locations or ()), None)
+        if origin is not None and not Path(origin).resolve().is_relative_to(place):
+            return f"the installed package {top} ({origin})"
+    return None
+
+
+def _import(path: str, module_name: str) -> Any:
+    try:
+        return importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        if isinstance(error, ModuleNotFoundError) and _names(module_name, error.name):
+            raise CodeError(f"{path}: {_not_found(module_name, str(error.name))}") from None
+        missing = isinstance(error, ModuleNotFoundError)
+        fix = ": install it, on all nodes of a cluster" if missing else ""
+        what = f"it calls exit({error.code})" if isinstance(error, SystemExit) else said(error)
+        raise CodeError(f"{path}: {module_name} cannot be imported: {what}{fix}") from None
+
+
+def _names(module_name: str, missing: str | None) -> bool:
+    return missing is not None and f"{module_name}.".startswith(f"{missing}.")
+
+
+def _not_found(module_name: str, missing: str) -> str:
+    """Return a message: there is no module `missing`, which is `module_name` or a package above it."""
+    package, _, last = missing.rpartition(".")
+    if package:
+        places = [Path(entry) for entry in getattr(sys.modules.get(package), "__path__", ())]
+        where = f"in {', '.join(map(str, places))}" if places else f": {package} is a module, not a package"
+    else:
+        places = list(_folders)
+        where = f"in {', '.join(map(str, places))}, nor is one installed" if places else "installed"
+    near = did_you_mean(last, sorted({name for place in places for name in _modules_in(place)}))
+    fix = near or ("" if package else " Name its folder: code: DIR, or --code DIR.")
+    text = f"there is no module {missing!r} {where}.{fix}"
+    return text.replace(" :", ":")
+
+
+def _modules_in(folder: Path) -> Iterator[str]:
+    if not folder.is_dir():
+        return
+    for entry in folder.iterdir():
+        if entry.suffix == ".py" and entry.stem.isidentifier() and entry.stem != "__init__":
+            yield entry.stem
+        elif entry.name.isidentifier() and (entry / "__init__.py").is_file():
+            yield entry.name
+
+
+def _file_of(module: Any) -> str:
+    return str(getattr(module, "__file__", None) or module.__name__)
+
+
+def said(error: BaseException) -> str:
+    """Return what `error` says, after the file and line of the user's own code where it was raised.
+
+    This is the last line of the traceback in one of the folders. If there is none, it is the last line at all outside
+    of this package, or nothing if all of the traceback is ours.
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
+    text = " ".join(str(error).split())
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    places = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [
+        place for place in places if any(place[0].is_relative_to(folder) for folder in _folders) and _is_own(place[0])
+    ]
+    return f"{own[-1][0]}:{own[-1][1]}: {what}" if own else what
+
+
+def _is_own(file: Path) -> bool:
+    return not {"site-packages", "mdr_tune"} & set(file.parts) and not str(file).startswith("<")
+
+
+def defined_at(function: Any) -> str:
+    """Return ` (file:line)` of the definition of a class or function; "" if Python does not know it."""
+    try:
+        return f" ({inspect.getsourcefile(function)}:{inspect.getsourcelines(function)[1]})"
+    except (OSError, TypeError):
+        return ""
