@@ -8,6 +8,7 @@ A machine that behaves as told
     file_server     an HTTP server that misbehaves as told
     mlflow_process  an MLflow server that is started, killed and started again
     mlflow_globals  MLflow's globals, put back
+    empty_store     an MLflow store with no run in it, quickly
     pretended_gpu, pretended_streams    a GPU for machines without one: its rules are kept, its work is counted
     faults/sweeps   small sweeps on the shared lane, with a fault at a chosen moment
     cluster/fake_cloud, cluster/aws_requests, cluster/lab    an autoscaler, AWS, and machines within this one
@@ -18,6 +19,7 @@ Inputs
     data/published/layouts, data/listings/listings, data/images/pictures    data sets, with small pictures
     official_state  models of the authors' code
     cli/recorded_sweep, cli/recorded_ablation    sweeps in a real MLflow store
+    report/few_figures      reports that are soon drawn
     report/make_evidence    an ablation as MLflow would give it back
     sweep/make, tracking/told, tracking/tiny_trial, retrieve/make    records, arms, a trained trial, indexes
     sweep/fixtures  a storage that an earlier version wrote
