@@ -17,6 +17,7 @@ A user's commands
     cli/run_command a command of mdr-tune in this process
 Inputs
     data/published/layouts, data/listings/listings, data/images/pictures    data sets, with small pictures
+    data/few_letters    the first classes of the letters
     official_state  models of the authors' code
     cli/recorded_sweep, cli/recorded_ablation    sweeps in a real MLflow store
     report/few_figures      reports that are soon drawn

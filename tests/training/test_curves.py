@@ -1,34 +1,24 @@
 """Learning curves on training and test classes, and the authors' protocol: all training classes, no validation."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
-from mdr_tune.config.datasets import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.data import ImageDataset, ImageSplit, load_dataset, read_test_split
+from mdr_tune.data import ImageDataset, ImageSplit
 from mdr_tune.training import TrialSession
+from tests.data.few_letters import few_letters, few_test_letters
 
 SMALL = {"batch": {"size": 16}, "iterations_per_epoch": 2, "epochs": 2, "embedding": {"size": 8}}
 
 
-def first(count: int, split: ImageSplit) -> ImageSplit:
-    return ImageSplit(split.images[torch.arange(count)], split.labels[:count])
+@pytest.fixture(scope="module")
+def dataset() -> ImageDataset:
+    return few_letters()
 
 
 @pytest.fixture(scope="module")
-def dataset(glyph_cache: Path) -> ImageDataset:
-    """The first classes of each part; their labels go on from part to part, as in a whole data set."""
-    whole = load_dataset(GlyphsDataConfig())
-    train, validation = first(600, whole.split("train")), first(240, whole.split("validation"))
-    labels = validation.labels - validation.labels[0] + train.num_classes
-    return ImageDataset("glyphs", {"train": train, "validation": ImageSplit(validation.images, labels)})
-
-
-@pytest.fixture(scope="module")
-def test_split(glyph_cache: Path) -> ImageSplit:
-    return first(360, read_test_split(GlyphsDataConfig()))
+def test_split() -> ImageSplit:
+    return few_test_letters()
 
 
 def run(dataset: ImageDataset, test_split: ImageSplit, **changes: object) -> list[dict[str, float]]:
