@@ -14,7 +14,7 @@ A machine that behaves as told
     cluster/fake_cloud, cluster/aws_requests, cluster/lab    an autoscaler, AWS, and machines within this one
 A user's commands
     cli/as_a_user   commands in a folder, as typed, each in a process
-    cli/run_command a command of mdr-tune in this process
+    cli/run_command a command of mdr-tune in this process, or a launch on the shared Ray
 Inputs
     data/published/layouts, data/listings/listings, data/images/pictures    data sets, with small pictures
     data/few_letters    the first classes of the letters
