@@ -63,8 +63,10 @@ def _skip_without_gpu(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def glyph_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Keep prepared data out of the user's cache; rendered once for the whole run, also for child processes."""
-    folder = tmp_path_factory.mktemp("mdr_tune_cache")
+    """Keep prepared data out of the user's cache; rendered once for the whole run, for all of its processes."""
+    of_process = tmp_path_factory.getbasetemp()
+    folder = (of_process.parent if "PYTEST_XDIST_WORKER" in os.environ else of_process) / "mdr_tune_cache"
+    folder.mkdir(exist_ok=True)
     before = os.environ.get("MDR_TUNE_CACHE")
     os.environ["MDR_TUNE_CACHE"] = str(folder)
     yield folder

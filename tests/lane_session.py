@@ -40,7 +40,23 @@ def hub(tmp_path_factory: pytest.TempPathFactory, glyph_cache: Path) -> Iterator
 def own_lanes(
     resources: LaneResources, name: str, folder: Path, prepare: Callable[[], None] | None = None
 ) -> Iterator["Lanes"]:
-    """Lanes of one test on the shared Ray. When the block is left, they hold no CPUs and wait for none.
+    """Lanes of one test on the shared Ray. When the block is left, they hold no CPUs and wait for none."""
+    import ray
+
+    from mdr_tune.lanes.lane import Lanes
+
+    with no_placement_group_left():
+        lanes = Lanes(resources, name, folder, prepare)
+        try:
+            yield lanes
+        finally:
+            if ray.is_initialized():
+                lanes.stop()
+
+
+@contextmanager
+def no_placement_group_left() -> Iterator[None]:
+    """Remove the placement groups that were made in the block, of lanes that have ended by then.
 
     A lane that is ended by force leaves its placement group to a process of Ray Train. That process fails where several
     Rays run on one machine, as they do in these tests.
@@ -49,15 +65,11 @@ def own_lanes(
     from ray._raylet import PlacementGroupID
     from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
-    from mdr_tune.lanes.lane import Lanes
-
     before = set(placement_group_table())
-    lanes = Lanes(resources, name, folder, prepare)
     try:
-        yield lanes
+        yield
     finally:
         if ray.is_initialized():
-            lanes.stop()
             left = {key: group["state"] for key, group in placement_group_table().items() if key not in before}
             for key in (key for key, state in left.items() if state != "REMOVED"):
                 remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(key))))

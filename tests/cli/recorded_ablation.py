@@ -9,11 +9,13 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.tracker import Tracker
+from tests.empty_store import put_empty_store
 
 
 def record_evidence(storage: Path, evidence: SweepEvidence, status: str = "FINISHED") -> Tracker:
     """Write all that evidence has into `storage`/mlflow.db; returns the tracker, closed unless the sweep is to run."""
     storage.mkdir(exist_ok=True)
+    put_empty_store(storage / "mlflow.db")
     client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
     sweep, facts = evidence.sweep, evidence.facts
     experiment = open_experiment(client, sweep.name, storage / "mlartifacts")

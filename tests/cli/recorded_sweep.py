@@ -10,6 +10,7 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.trial_record import Outcome, TrialRecord
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.tracker import Tracker
+from tests.empty_store import put_empty_store
 
 METRIC = "val/recall_at_1"
 
@@ -17,6 +18,7 @@ METRIC = "val/recall_at_1"
 def record_sweep(storage: Path, name: str, trials: int = 10, status: str = "FINISHED") -> Tracker:
     """Write a sweep of `trials` of mdr, the third of which diverges, and one of triplet into `storage`/mlflow.db."""
     storage.mkdir(exist_ok=True)
+    put_empty_store(storage / "mlflow.db")
     client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
     experiment = open_experiment(client, name, storage / "mlartifacts")
     tracker = Tracker(client, experiment, "sweep 1", METRIC, {}, {}, "best", second_metric="time/images_per_s")

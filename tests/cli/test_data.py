@@ -438,10 +438,12 @@ sys.exit(main(["data", "prepare", "folder", "--root", sys.argv[1], "--set", "res
 def test_a_signal_ends_a_build_and_leaves_nothing(
     number: signal.Signals, sigint_is_ignored: bool, own: Path, tmp_path: Path
 ) -> None:
-    wide = Image.effect_noise((2000, 2000), 50)
+    wide = own / "class_0" / "wide.bmp"
+    Image.effect_noise((2000, 2000), 50).save(wide)
     for class_id in range(12):
         for image in range(3, 9):
-            wide.save(own / f"class_{class_id}" / f"{image}.bmp")
+            os.link(wide, own / f"class_{class_id}" / f"{image}.bmp")
+    wide.unlink()
     ignored = (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if sigint_is_ignored else None
     arguments = [sys.executable, "-c", COMMAND, str(own)]
     with subprocess.Popen(arguments, preexec_fn=ignored, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

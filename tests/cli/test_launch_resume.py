@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from mdr_tune.cli import launch
 from mdr_tune.records.journal import read_past
 from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.util.sqlite_address import sqlite_url
+from tests.cli.run_command import on_shared_ray
 from tests.waiting import HANG_S, wait_for
 
 pytestmark = pytest.mark.ray
@@ -156,13 +158,16 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Launches:
+def undisturbed(hub: Any, tmp_path_factory: pytest.TempPathFactory) -> Launches:
     launches = Launches(tmp_path_factory.mktemp("undisturbed") / "work", ASHA)
-    launches.to_the_end("--space", "sweep.yaml")
+    with on_shared_ray(launches.folder):
+        assert launch.main(["--space", "sweep.yaml"]) == 0
     return launches
 
 
-def test_killed_interrupted_moved_and_resumed(tmp_path: Path, undisturbed: Launches) -> None:
+def test_killed_interrupted_moved_and_resumed(
+    tmp_path: Path, undisturbed: Launches, capsys: pytest.CaptureFixture[str]
+) -> None:
     launches = Launches(tmp_path / "work", ASHA)
     code, output, left = launches.until_epoch(2, signal.SIGKILL, "--space", "sweep.yaml")
     assert code == -signal.SIGKILL
@@ -174,7 +179,6 @@ def test_killed_interrupted_moved_and_resumed(tmp_path: Path, undisturbed: Launc
     assert "goes on after epoch" in output
     assert "stopping: " in output
     assert "Go on with it: python launch.py --resume resumed" in output
-    check_all_end(below)
     statuses = {name: run[:2] for name, run in launches.in_mlflow().items()}
     assert statuses["sweep"] == ("KILLED", None)
     assert {status for status, _ in statuses.values()} <= {"KILLED", "FINISHED"}
@@ -188,20 +192,21 @@ def test_killed_interrupted_moved_and_resumed(tmp_path: Path, undisturbed: Launc
     assert launches.in_mlflow() == undisturbed.in_mlflow()
     assert sorted(path.name for path in launches.folder.iterdir()) == ["else where?", "sweep.yaml"]
 
-    refused = launches.start(*here)
-    output, _ = refused.communicate(timeout=HANG_S)
-    assert refused.returncode == 2
+    with on_shared_ray(launches.folder):
+        assert launch.main(list(here)) == 2
+    output = capsys.readouterr().err
     assert output == "error: --resume resumed: it is finished; --extend N adds N trials to each of its arms\n"
 
     database = sqlite_url(launches.storage / "mlflow.db")
-    refused = launches.start("--resume", "resumed", "--storage", str(copy), "--tracking-uri", database, "--dry-run")
-    output, _ = refused.communicate(timeout=HANG_S)
-    assert refused.returncode == 2, output
+    with on_shared_ray(launches.folder):
+        of_copy = ["--resume", "resumed", "--storage", str(copy), "--tracking-uri", database, "--dry-run"]
+        assert launch.main(of_copy) == 2
+    output = capsys.readouterr().err
     assert f"another copy of it, in {launches.storage}, has gone on since in the MLflow store {database}" in output
     assert f"(--tracking-uri {sqlite_url(copy / 'mlflow.db')})" in output
     assert len(output.splitlines()) == 1
 
-    check_all_end(left)
+    check_all_end([*left, *below])
 
 
 @pytest.mark.slow  # tests/sweep/test_stored_launches.py extends in one process

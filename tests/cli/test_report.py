@@ -19,13 +19,13 @@ from mdr_tune.cli.ablation_table import print_ablation
 from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation import ablation_table
 from mdr_tune.report.description import ablation_description
-from mdr_tune.report.plots.all_figures import FIGURES
 from mdr_tune.report.sentences import summary_sentences
 from mdr_tune.tracking.experiment import child_runs
 from mdr_tune.tracking.tags import OUTCOME_TAG
 from tests.cli.recorded_ablation import record_evidence
 from tests.cli.run_command import run_and_read
 from tests.mlflow_globals import mlflow_globals_kept
+from tests.report.few_figures import one_figure
 from tests.report.make_evidence import make_evidence
 
 
@@ -43,11 +43,9 @@ def storage(evidence: SweepEvidence, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    with mlflow_globals_kept():
+    with mlflow_globals_kept(), one_figure():
         monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
         monkeypatch.chdir(tmp_path)
-        for name in [name for name in FIGURES if name != "recall_at_k"]:
-            monkeypatch.delitem(FIGURES, name)
         yield
 
 

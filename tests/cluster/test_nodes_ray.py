@@ -1,4 +1,4 @@
-"""A cluster whose autoscaler starts nodes: what a launch plans, four lanes on four nodes, and one node that is lost.
+"""A cluster whose autoscaler starts nodes: what a launch plans, each lane on a node, and one node that is lost.
 
 The autoscaler, Ray and the sweep are real; the nodes are raylets on this machine.
 """
@@ -32,11 +32,11 @@ name: nodes
 trial:
   batch: {size: 16, images_per_class: 4}
   embedding: {size: 8}
-  epochs: 16
+  epochs: 12
   iterations_per_epoch: 4
-search: {sampler: random, trials: 6, scheduler: {name: none}}
+search: {sampler: random, trials: 3, scheduler: {name: none}}
 space: {mdr.weight: {loguniform: [0.01, 1]}}
-resources: {workers_per_trial: 1, lanes: 4, gpus_per_worker: 0}
+resources: {workers_per_trial: 1, lanes: 2, gpus_per_worker: 0}
 """
 
 
@@ -79,35 +79,40 @@ def test_a_plan_that_can_never_fit_is_refused_at_once(cluster: dict[str, str], t
     assert not (tmp_path / "runs" / "sweeps").exists()
 
 
-def test_four_lanes_on_four_nodes_one_of_which_is_lost(
-    cluster: dict[str, str], tmp_path: Path, glyph_cache: Path
+@pytest.mark.parametrize(
+    ("lanes", "trials", "epochs"), [(2, 3, 12), pytest.param(4, 6, 16, marks=pytest.mark.slow)], ids=["two", "four"]
+)
+def test_each_lane_is_on_a_node_one_of_which_is_lost(
+    cluster: dict[str, str], tmp_path: Path, glyph_cache: Path, lanes: int, trials: int, epochs: int
 ) -> None:
-    process = launch({**cluster, "MDR_TUNE_CACHE": str(glyph_cache)}, tmp_path)
+    changes = (f"resources.lanes={lanes}", f"search.trials={trials}", f"trial.epochs={epochs}")
+    arguments = [word for change in changes for word in ("--set", change)]
+    process = launch({**cluster, "MDR_TUNE_CACHE": str(glyph_cache)}, tmp_path, *arguments)
     try:
-        lost = _lose_a_node(tmp_path, process)
+        lost = _lose_a_node(tmp_path, process, lanes)
         output, _ = process.communicate(timeout=HANG_S)
     finally:
         process.kill()
     assert process.returncode == 0, output
     (folder,) = (tmp_path / "runs" / "sweeps" / "nodes").iterdir()
     records = read_past(folder).records
-    assert [record.outcome for record in records] == ["completed"] * 6
+    assert [record.outcome for record in records] == ["completed"] * trials
     again = [record for record in records if any("lost a worker" in note for note in record.notes)]
     assert len(again) == 1, (lost, output)
     assert "repeated from the checkpoint of epoch" in again[0].notes[0]
     assert [without_times(epoch) for epoch in again[0].history] == epochs_alone(again[0].config)
 
 
-def _lose_a_node(folder: Path, process: "subprocess.Popen[str]") -> str:
-    """Wait until four lanes on four nodes each run a trial that has a checkpoint; then cut one's power."""
+def _lose_a_node(folder: Path, process: "subprocess.Popen[str]", lanes: int) -> str:
+    """Wait until all lanes, each on a node, run a trial that has a checkpoint; then cut one node's power."""
 
-    def four_trials_run() -> bool:
+    def all_lanes_train() -> bool:
         assert process.poll() is None, process.communicate()[0]
-        return running_trials_with_checkpoints(folder) == 4
+        return running_trials_with_checkpoints(folder) == lanes
 
-    wait_for(four_trials_run, "four trials")
+    wait_for(all_lanes_train, "a trial on each lane")
     nodes = nodes_with("ray::RayTrainWorker")
-    assert len(nodes) == len(set(nodes)) == 4
+    assert len(nodes) == len(set(nodes)) == lanes
     lost = next(node for node in nodes if not node.endswith("00000"))  # the head's name
     kill_node(lost)
     return lost

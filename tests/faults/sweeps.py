@@ -14,7 +14,9 @@ from mdr_tune.sweep.launch import run_on
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.recording import LaunchOutcome
 from mdr_tune.sweep.stores import Stores
+from tests.empty_store import put_empty_store
 from tests.lane_session import RESOURCES
+from tests.report.few_figures import one_figure
 
 METRIC = "val/recall_at_1"
 TRIAL_ACTOR = "with_resources.<locals>.ResourceTrainable"
@@ -84,8 +86,11 @@ def run(
     stores = Stores(storage, tracking_uri or f"sqlite:///{storage / 'mlflow.db'}")
     plan = Plan(sweep, Path("faults.yaml"), "name: faults\n", (), stores, Machine(2, 0, "here"), RESOURCES, None)
     plan.folder.mkdir(parents=True)
+    if tracking_uri is None:
+        put_empty_store(storage / "mlflow.db")
     witness = Witness(faults)
-    outcome = run_on(plan, hub, witness, "pytest")
+    with one_figure():
+        outcome = run_on(plan, hub, witness, "pytest")
     for thread in witness.threads:
         thread.join(60)
     assert witness.errors == []

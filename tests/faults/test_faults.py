@@ -3,9 +3,6 @@
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +22,7 @@ from tests.faults.sweeps import (
     run,
     trial_actor_pid,
 )
+from tests.mlflow_process import Server
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.ray
@@ -135,44 +133,12 @@ def test_the_disk_is_full_while_a_checkpoint_is_written(
     undisturbed.check(hub, outcome, small_disk)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Server:
-    """A real MLflow server, which can be killed and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self.port = folder, free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self.start()
-
-    def start(self) -> None:
-        command = [Path(sys.executable).parent / "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        stores = ["--backend-store-uri", f"sqlite:///{self._folder / 'server.db'}", "--workers", "1"]
-        artifacts = ["--artifacts-destination", str(self._folder / "artifacts")]
-        with (self._folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen([*command, *stores, *artifacts], stdout=log, stderr=log, process_group=0)
-        for _ in range(400):
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
-            except OSError:
-                time.sleep(0.2)
-        raise TimeoutError((self._folder / "server.log").read_text())
-
-    def kill(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     folder = tmp_path / "server"
     folder.mkdir()
     running = Server(folder)
+    running.start()
     yield running
     running.kill()
     shutil.rmtree(folder)

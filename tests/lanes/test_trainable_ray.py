@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import io
 import os
+import shutil
 import signal
 import threading
 import time
@@ -16,6 +17,7 @@ import pytest
 import ray
 import torch
 from ray.train._internal.storage import StorageContext
+from ray.tune import Checkpoint
 from ray.tune.result import TRIAL_INFO
 
 from mdr_tune.checkpoints.checkpoint_file import CHECKPOINT_FILE, INFO_FILE, read_checkpoint, read_info
@@ -68,17 +70,32 @@ def tune(hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     tune.end()
 
 
+@pytest.fixture(scope="module")
+def trained(hub: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]], list[Any]]:
+    """The storage of a trial, the metrics of its three epochs, and its checkpoints."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
+        tune = Tune(hub, tmp_path_factory.mktemp("trained"))
+        trial = tune.trial("mdr-001", TRIAL)
+        epochs, saved = [], []
+        for _ in range(TRIAL["epochs"]):
+            epochs.append(metrics_of(trial.train()))
+            saved.append(trial.save())
+        assert trial._last_result["done"]
+        trial.stop()
+    return tune.storage, epochs, saved
+
+
 @pytest.fixture
-def undisturbed(tune: Tune) -> tuple[list[dict[str, Any]], list[Any]]:
-    """The metrics of a trial's three epochs, and its checkpoints."""
-    trial = tune.trial("mdr-001", TRIAL)
-    epochs, saved = [], []
-    for _ in range(TRIAL["epochs"]):
-        epochs.append(metrics_of(trial.train()))
-        saved.append(trial.save())
-    assert trial._last_result["done"]
-    trial.stop()
-    return epochs, saved
+def undisturbed(tune: Tune, trained: Any) -> tuple[list[dict[str, Any]], list[Any]]:
+    """The metrics of a trial's three epochs, and copies of its checkpoints, which a test may damage."""
+    storage, epochs, saved = trained
+    shutil.copytree(storage, tune.storage, dirs_exist_ok=True)
+    places = [tune.storage / folder_of(result).relative_to(storage) for result in saved]
+    return epochs, [
+        type(result)(Checkpoint.from_directory(place), result.metrics)
+        for result, place in zip(saved, places, strict=True)
+    ]
 
 
 def metrics_of(result: dict[str, Any]) -> dict[str, Any]:

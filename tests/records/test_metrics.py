@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.data import load_dataset, read_test_split
 from mdr_tune.records.metrics import (
     METRICS,
     UnknownMetricError,
@@ -19,6 +18,7 @@ from mdr_tune.records.metrics import (
 from mdr_tune.records.objectives import best_epoch_key, best_key
 from mdr_tune.records.recorded_sweep import mean_key, second_key
 from mdr_tune.training import TrialSession
+from tests.data.few_letters import few_letters, few_test_letters
 
 SMALL: dict[str, Any] = {
     "epochs": 1,
@@ -31,8 +31,8 @@ SMALL: dict[str, Any] = {
 
 def test_all_that_an_epoch_and_a_test_measure_is_in_the_table() -> None:
     config = TrialConfig.model_validate(SMALL)
-    test = read_test_split(config.data)
-    session = TrialSession(config, load_dataset(config.data), test=test)
+    test = few_test_letters()
+    session = TrialSession(config, few_letters(), test=test)
     measured = {key for key in session.run_epoch() if key != "epoch"}
     check_known(measured)
     assert {find(key).group for key in measured} == {"train", "val", "curves", "mdr", "time", "memory"}  # type: ignore[union-attr]

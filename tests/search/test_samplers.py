@@ -109,21 +109,26 @@ def check_branch(search: ArmSearch, case: str, number: int, drawn: dict[str, Any
         assert ("mdr.weight" in drawn) == (trial.mdr is not None)
 
 
-@pytest.mark.parametrize("case", ["tpe-conditional", "cmaes", "qmc"])
-def test_another_process_draws_the_same(tmp_path: Path, case: str) -> None:
+def draw_each(folder: Path, *cases: str) -> list[list[dict[str, Any]]]:
+    """Return what a new study of each case draws."""
+    drawn = []
+    for case in cases:
+        (folder / case).mkdir(parents=True)
+        search = open_search(folder / case, case)
+        drawn.append([play(search, number) for number in range(TRIALS[case])])
+    return drawn
+
+
+def test_another_process_draws_the_same(tmp_path: Path) -> None:
     """Python's hashes of text differ from process to process."""
+    cases = ("tpe-conditional", "cmaes", "qmc")
     script = (
         "import pathlib, sys; sys.path.insert(0, sys.argv[1]); from tests.search.test_samplers import *\n"
-        "search = open_search(pathlib.Path(sys.argv[2]), sys.argv[3])\n"
-        "print([play(search, number) for number in range(TRIALS[sys.argv[3]])])"
+        "print(draw_each(pathlib.Path(sys.argv[2]), *sys.argv[3:]))"
     )
-    root = str(Path(__file__).parents[2])
-    command = [sys.executable, "-c", script, root, str(tmp_path), case]
+    command = [sys.executable, "-c", script, str(Path(__file__).parents[2]), str(tmp_path / "there"), *cases]
     there = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=True)
-    here = tmp_path / "here"
-    here.mkdir()
-    search = open_search(here, case)
-    assert there.stdout.strip() == str([play(search, number) for number in range(TRIALS[case])])
+    assert there.stdout.strip() == str(draw_each(tmp_path / "here", *cases))
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "grid"])

@@ -25,6 +25,7 @@ from mdr_tune.tracking.reader import read_sweep
 from mdr_tune.tracking.tags import METRIC_TAG, TRIAL_TAG, run_tags
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.sqlite_address import sqlite_url
+from tests.empty_store import put_empty_store
 from tests.faults.sweeps import Witness
 from tests.mlflow_globals import mlflow_globals_kept
 from tests.sweep.make import make_sweep
@@ -34,6 +35,7 @@ from tests.sweep.make import make_sweep
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a launch of three trials."""
     storage = tmp_path_factory.mktemp("template")
+    put_empty_store(storage / "mlflow.db")
     client = MlflowClient(sqlite_url(storage / "mlflow.db"))
     experiment = open_experiment(client, "letters", storage / "mlartifacts")
     parent = client.create_run(experiment, tags={**run_tags("sweep"), METRIC_TAG: "val/recall_at_1"}).info.run_id

@@ -8,15 +8,16 @@ import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from mdr_tune.cli import launch
 from mdr_tune.records.journal import read_past
 from mdr_tune.tracking.mlflow_database import schema_versions
-from tests.cli.as_a_user import LAUNCH, MDR_TUNE, run_python
-from tests.cli.run_command import run_command
+from tests.cli.run_command import on_shared_ray, run_command
 from tests.mlflow_globals import mlflow_globals_kept
 
 STORE = Path(__file__).parent / "fixtures" / "store_1c01d8f.tar.xz"
@@ -55,23 +56,25 @@ def test_its_model_embeds(storage: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.ray
-def test_a_launch_of_it_is_resumed(storage: Path) -> None:
+def test_a_launch_of_it_is_resumed(hub: Any, storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder,) = (storage / "sweeps" / "cut").iterdir()
     before = (folder / "journal.jsonl").read_text()
-    done = run_python(storage.parent, LAUNCH, "--resume", "cut")
-    assert done.returncode == 0, done.stdout + done.stderr
+    with on_shared_ray(storage.parent):
+        code = launch.main(["--resume", "cut"])
+    said = "".join(capsys.readouterr())
+    assert code == 0, said
     assert (folder / "journal.jsonl").read_text().startswith(before)
     first, second = read_past(folder).records
     assert [(trial.outcome, trial.epochs) for trial in (first, second)] == [("completed", 2), ("completed", 2)]
     recorded = next(json.loads(line) for line in before.splitlines() if json.loads(line)["event"] == "epoch")
     assert first.history[0][SEEN] == recorded["metrics"][SEEN]
-    assert "goes on after epoch 1" in done.stdout + done.stderr
+    assert "goes on after epoch 1" in said
 
 
 @pytest.mark.ray
-def test_a_trial_of_it_is_rerun(storage: Path) -> None:
-    arguments = (*MDR_TUNE, "rerun", TRIAL_OF_DONE, "--storage", str(storage))
-    done = run_python(storage.parent, *arguments)
-    assert done.returncode in (0, 1), done.stderr  # 1: another processor rounds otherwise
-    assert "commit: 1c01d8f" in done.stdout
-    assert "Recorded as run" in done.stdout
+def test_a_trial_of_it_is_rerun(hub: Any, storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with on_shared_ray(storage.parent):
+        code, output, errors = run_command(capsys, "rerun", TRIAL_OF_DONE, "--storage", storage)
+    assert code in (0, 1), errors  # 1: another processor rounds otherwise
+    assert "commit: 1c01d8f" in output
+    assert "Recorded as run" in output
