@@ -59,13 +59,7 @@ def print_plan(console: Console, plan: Plan) -> None:
         _add(table, "", "seeds", f"{sweep.search.seeds_per_trial} for each trial that is not stopped early")
     for arm in plan.arms:
         _add(table, "  arm", arm.name, describe_trials(arm, "trial" if sweep.search.seeds is None else "configuration"))
-    views = [data.describe_evaluation() for data in section_variants(sweep.trial, sweep.space, "data")]
-    for view in dict.fromkeys(filter(None, views)):
-        _add(table, "  images", "evaluated", view)
-    for line in describe_training(sweep):
-        _add(table, "  model", "trains", line)
-    for used in weights_used(sweep):
-        _add(table, "  weights", *used.split(": ", 1))
+    _add_model(table, sweep)
     cost, measured = plan_cost(plan)
     _add(table, "  cost", "epochs", describe_epochs(cost))
     _add(table, "", "time", describe_time(cost, measured, lanes))
@@ -83,6 +77,17 @@ def print_plan(console: Console, plan: Plan) -> None:
     console.print(table)
     for note in plan.notes:
         say(console, f"  note: {note}")
+
+
+def _add_model(table: Table, sweep: SweepConfig) -> None:
+    """Add to `table` what an evaluation sees of an image, what is trained of the model, and its weights."""
+    views = [data.describe_evaluation() for data in section_variants(sweep.trial, sweep.space, "data")]
+    for view in dict.fromkeys(filter(None, views)):
+        _add(table, "  images", "evaluated", view)
+    for line in describe_training(sweep):
+        _add(table, "  model", "trains", line)
+    for used in weights_used(sweep):
+        _add(table, "  weights", *used.split(": ", 1))
 
 
 def _add_stores(table: Table, plan: Plan) -> None:

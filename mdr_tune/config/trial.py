@@ -272,21 +272,9 @@ class TrialConfig(StrictModel):
     @model_validator(mode="after")
     def _fits_together(self) -> "TrialConfig":
         self._try_own_network()
-        loss, data = self.loss, self.data
-        if not data.holds_images and self.backbone.name != IDENTITY:
-            raise KeyProblem(
-                "backbone.name",
-                f"{self.backbone.name} takes images, and the data set {data.name} has vectors: leave backbone out, or "
-                f"write {IDENTITY}",
-            )
-        if data.holds_images and self.backbone.name == IDENTITY:
-            raise KeyProblem(
-                "backbone.name", f"{IDENTITY} takes the vectors of data: features, and {data.name} has images"
-            )
-        if not data.holds_images and self.augmentation.name not in ("auto", "none"):
-            raise KeyProblem(
-                "augmentation.name", f"{self.augmentation.name} changes images, and {data.name} has vectors: use none"
-            )
+        self._check_vectors()
+        self._check_chunks()
+        loss = self.loss
         if loss.compares_directions and self.embedding.mode in ("rescale", "none"):
             raise KeyProblem(
                 "embedding.mode",
@@ -303,6 +291,35 @@ class TrialConfig(StrictModel):
             )
         if self.memory is not None:
             self._check_memory(self.memory)
+        frozen = {"train": self.backbone.train == "none", "frozen_epochs": self.backbone.frozen_epochs > 0}
+        for key in (key for key, is_frozen in frozen.items() if is_frozen and not self.embedding.has_parameters):
+            raise KeyProblem(
+                f"backbone.{key}",
+                "nothing of the model would be trained beside it, since embedding.head is identity: write linear, or "
+                "{hidden: [1024]}, there",
+            )
+        return self
+
+    def _check_vectors(self) -> None:
+        """Raise KeyProblem if the data set has vectors, and network or augmentation are for images; or the reverse."""
+        data = self.data
+        if not data.holds_images and self.backbone.name != IDENTITY:
+            raise KeyProblem(
+                "backbone.name",
+                f"{self.backbone.name} takes images, and the data set {data.name} has vectors: leave backbone out, or "
+                f"write {IDENTITY}",
+            )
+        if data.holds_images and self.backbone.name == IDENTITY:
+            raise KeyProblem(
+                "backbone.name", f"{IDENTITY} takes the vectors of data: features, and {data.name} has images"
+            )
+        if not data.holds_images and self.augmentation.name not in ("auto", "none"):
+            raise KeyProblem(
+                "augmentation.name", f"{self.augmentation.name} changes images, and {data.name} has vectors: use none"
+            )
+
+    def _check_chunks(self) -> None:
+        """Raise KeyProblem if batches are embedded in chunks, and a BatchNorm layer needs the whole batch."""
         if self.batch.chunk_size is not None and not self.freezes_batch_norm:
             raise KeyProblem(
                 "batch.chunk_size",
@@ -314,14 +331,6 @@ class TrialConfig(StrictModel):
                 "does not go with norm: batch of embedding.head, since the statistics of a chunk are not those of the "
                 "batch: write norm: layer there",
             )
-        frozen = {"train": self.backbone.train == "none", "frozen_epochs": self.backbone.frozen_epochs > 0}
-        for key in (key for key, is_frozen in frozen.items() if is_frozen and not self.embedding.has_parameters):
-            raise KeyProblem(
-                f"backbone.{key}",
-                "nothing of the model would be trained beside it, since embedding.head is identity: write linear, or "
-                "{hidden: [1024]}, there",
-            )
-        return self
 
     def _check_memory(self, memory: MemoryConfig) -> None:
         if memory.size < self.batch.size:

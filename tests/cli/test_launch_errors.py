@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from mdr_tune.cli.launch import main
@@ -151,6 +153,13 @@ def folder_of_images(folder: Path) -> Path:
     return folder
 
 
+def file_of_vectors(folder: Path) -> Path:
+    labels = [f"class {number // 4}" for number in range(64 * 4)]
+    vectors = [[float(number), 0.0, 1.0] for number in range(64 * 4)]
+    pyarrow.parquet.write_table(pyarrow.table({"embedding": vectors, "label": labels}), folder / "vectors.parquet")
+    return folder / "vectors.parquet"
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "search_spaces").rglob("*.yaml")), ids=lambda file: file.name)
 def test_a_dry_run_prints_the_plan_and_starts_nothing(
     capsys: pytest.CaptureFixture[str],
@@ -160,8 +169,10 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     arguments = ["--space", str(file), "--dry-run", "--storage", str(tmp_path / "runs")]
-    if file.name == "own_images.yaml":
+    if file.name in ("own_images.yaml", "timm_frozen.yaml"):
         arguments += ["--set", f"trial.data.root={folder_of_images(tmp_path_factory.mktemp('own'))}"]
+    if file.name == "features.yaml":
+        arguments += ["--set", f"trial.data.file={file_of_vectors(tmp_path_factory.mktemp('own'))}"]
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
     code, output = run(capsys, *arguments)
     assert code == 0, output
