@@ -126,7 +126,7 @@ def embed(
 
     def read(rows: torch.Tensor) -> torch.Tensor:
         batch = images[rows]
-        if image_size is not None and images.dtype == torch.uint8:
+        if image_size is not None and batch.dtype == torch.uint8:  # vectors are not cropped
             batch = center_crop(batch, image_size)
         if ranks.device.type != "cuda" or batch.device.type == "cuda":
             return batch

@@ -139,7 +139,7 @@ def test_weights_that_cannot_be_resampled_are_found_without_a_file() -> None:
     ):
         check_takes("timm.mixer_s16_224", "DEFAULT", (3, 64, 64))
     with pytest.raises(
-        ValueError, match=r"for 160x160 with embed_dim: it has another shape .*leave out those arguments"
+        ValueError, match=r"for 160x160 with embed_dim, num_heads: it has another shape .*leave out those arguments"
     ):
         check_takes("timm.test_vit", "DEFAULT", (3, 160, 160), {"embed_dim": 32, "num_heads": 1})
     with pytest.raises(ValueError, match=r"timm cannot make it with \{'num_heads': 7\}: AssertionError"):
@@ -193,7 +193,7 @@ def test_arguments_are_checked_by_name_and_type() -> None:
 @pytest.mark.parametrize(
     ("name", "shape", "prefix", "pool"),
     [
-        ("timm.test_resnet", (2, 384, 2, 2), 0, lambda maps: maps.mean((2, 3))),
+        ("timm.test_resnet", (2, 96, 2, 2), 0, lambda maps: maps.mean((2, 3))),
         ("timm.test_vit", (2, 1 + 16, 64), 1, lambda tokens: tokens[:, 0]),
         ("timm.swin_tiny_patch4_window7_224", (2, 768, 2, 2), 0, lambda maps: maps.mean((2, 3))),
     ],

@@ -9,6 +9,7 @@ from mdr_tune.training.component_check import Kind, Line, check_component
 from mdr_tune.util.import_path import look_for_code_in
 from tests.cli.run_command import run_command
 
+ROOT = Path(__file__).parents[2]
 CODE = """\
 import numpy
 import torch
@@ -64,8 +65,10 @@ def statuses(out: str) -> dict[str, str]:
 
 def test_a_network_that_is_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     name = "tests.own_components:Maps"
-    code, out, _ = run_command(capsys, "check", name, "--set", "width=6", "--image-size", "16")
-    assert code == 0
+    code, out, problems = run_command(
+        capsys, "check", name, "--set", "width=6", "--image-size", "16", "--code", str(ROOT)
+    )
+    assert code == 0, out + problems
     assert out.splitlines()[0] == f"{name}, a backbone"
     found = statuses(out)
     assert set(found) >= {"signature", "output", "gradients", "finite differences", "determinism", "1 rank against 2"}

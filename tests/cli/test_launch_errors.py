@@ -220,7 +220,7 @@ def test_the_surface_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> 
     flags = {word.strip("[](),:") for word in output.split() if word.strip("[](),:").startswith("--")}
     assert flags == {
         *("--space", "--trials", "--set", "--address", "--tracking-uri", "--storage", "--name", "--dry-run", "--help"),
-        *("--resume", "--extend", "--time-budget", "--no-preflight"),
+        *("--resume", "--extend", "--time-budget", "--no-preflight", "--code"),
     }
 
 

@@ -54,7 +54,7 @@ def test_an_unknown_data_set_lists_the_known_ones() -> None:
     ((path, message),) = explain(caught.value, TrialConfig)
     assert (path, message) == (
         ("data", "name"),
-        f"unknown data 'glyph'. Did you mean 'glyphs'? Known: {', '.join(NAMES)}.",
+        f"unknown data 'glyph'. Did you mean 'glyphs'? Known: {', '.join(NAMES)}, package.module:name.",
     )
 
 

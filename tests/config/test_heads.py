@@ -162,6 +162,9 @@ def test_what_does_nothing_is_noted(tmp_path: Path) -> None:
     file = tmp_path / "sweep.yaml"
     file.write_text("name: x\ntrial: {epochs: 2}\nspace: {mdr.weight: [0.1, 0.2]}")
     frozen = ["trial.backbone.train=none", "trial.backbone.frozen_epochs=1", "trial.optimizer.layer_decay=0.5"]
+    views = "trial.backbone.views: not set, so that the frozen network computes anew in each step, as affine changes"
+    assert read_sweep(file, frozen)[1][1].startswith(views)
+    frozen.append("trial.backbone.views=2")
     assert read_sweep(file, frozen)[1] == [
         "trial.backbone.frozen_epochs: does nothing beside train: none, which freezes the backbone in all epochs",
         "trial.optimizer.layer_decay: does nothing where the backbone is never trained",

@@ -40,7 +40,7 @@ class RecordedImages:
     """Images that remember which of them were read."""
 
     def __init__(self, images: torch.Tensor) -> None:
-        self.images, self.read = images, []
+        self.images, self.read, self.dtype = images, [], images.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:

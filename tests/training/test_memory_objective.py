@@ -19,7 +19,9 @@ DISTANCE = {"distance": distances.LpDistance(normalize_embeddings=False)}
 
 def objective_of(**trial: Any) -> Objective:
     keys = {"batch": {"size": N, "images_per_class": 2}, "embedding": {"size": D, "mode": "l2"}, "mdr": None, **trial}
-    return Objective(TrialConfig.from_keys(keys), CLASSES).double()
+    config = TrialConfig.from_keys(keys)
+    assert config.embedding.size is not None
+    return Objective(config, CLASSES, config.embedding.size).double()
 
 
 def batches() -> list[Tensor]:

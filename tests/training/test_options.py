@@ -139,8 +139,8 @@ def test_a_batch_in_chunks_has_the_gradients_of_the_whole(chunk_size: int) -> No
 def test_what_is_dropped_does_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     build = EmbeddingModel.from_config
 
-    def with_dropout(config: TrialConfig) -> EmbeddingModel:
-        model = build(config)
+    def with_dropout(config: TrialConfig, **options: Any) -> EmbeddingModel:
+        model = build(config, **options)
         model.backbone.blocks.append(nn.Dropout(0.3))
         return model
 
