@@ -96,7 +96,7 @@ def test_gradient_reaches_every_parameter() -> None:
         for parameter in backbone.parameters():
             if (
                 not parameter.any()
-            ):  # timm's last BatchNorm of a residual block, beside which the others get no gradient
+            ):  # the last BatchNorm of timm's blocks; the layers before it get no gradient
                 torch.nn.init.ones_(parameter)
         backbone(
             torch.randn(4, backbone.in_channels, 64 if name != "conv4" else 32, 64 if name != "conv4" else 32)
