@@ -94,9 +94,7 @@ def test_gradient_reaches_every_parameter() -> None:
     for name in NAMES:
         backbone = build_backbone(name)
         for parameter in backbone.parameters():
-            if (
-                not parameter.any()
-            ):  # the last BatchNorm of timm's blocks; the layers before it get no gradient
+            if not parameter.any():  # the last BatchNorm of timm's blocks; the layers before it get no gradient
                 torch.nn.init.ones_(parameter)
         backbone(
             torch.randn(4, backbone.in_channels, 64 if name != "conv4" else 32, 64 if name != "conv4" else 32)
