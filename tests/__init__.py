@@ -18,6 +18,7 @@ A user's commands
 Inputs
     data/published/layouts, data/listings/listings, data/images/pictures    data sets, with small pictures
     data/few_letters    the first classes of the letters
+    own_components  a network, losses and miners as a user writes them
     official_state  models of the authors' code
     cli/recorded_sweep, cli/recorded_ablation    sweeps in a real MLflow store
     report/few_figures      reports that are soon drawn

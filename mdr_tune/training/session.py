@@ -1,6 +1,7 @@
 """The state of one trial on one rank, which a worker keeps between commands: model, optimiser, generators, epoch."""
 
 import contextlib
+import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -427,13 +428,14 @@ def _augmentation(config: TrialConfig) -> Augmentation:
 def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
     """Return `model`, wrapped in DDP if there are several `ranks`.
 
-    DDP does not synchronise buffers, since those of BatchNorm are equal on all ranks anyway.
+    DDP does not synchronise buffers, since those of BatchNorm are equal on all ranks anyway. Older versions of torch
+    have another name for this argument.
     """
     if ranks.world_size == 1:
         return model
-    return DistributedDataParallel(
-        model, process_group=ranks.group, forward_sync_buffers=False, gradient_as_bucket_view=True
-    )
+    known = inspect.signature(DistributedDataParallel.__init__).parameters
+    buffers = {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
+    return DistributedDataParallel(model, process_group=ranks.group, gradient_as_bucket_view=True, **buffers)
 
 
 def _compile(model: nn.Module) -> None:

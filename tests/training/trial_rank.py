@@ -6,7 +6,6 @@ DEVICE is what all ranks compute on, the CPU if it is not given; `each` is a GPU
 """
 
 import copy
-import inspect
 import json
 import sys
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 
 from mdr_tune.backbones import build_backbone
 from mdr_tune.config.datasets import GlyphsDataConfig
@@ -37,20 +35,7 @@ def train(trial: dict[str, Any], ranks: Ranks) -> list[dict[str, Any]]:
     return steps
 
 
-def take_older_torch() -> None:
-    """Let an older torch's DDP take `forward_sync_buffers`, by the name that it knows for it."""
-    before: Any = DistributedDataParallel.__init__
-    if "forward_sync_buffers" in inspect.signature(before).parameters:
-        return
-
-    def init(self: Any, *args: Any, forward_sync_buffers: bool, **kwargs: Any) -> None:
-        before(self, *args, broadcast_buffers=forward_sync_buffers, **kwargs)
-
-    DistributedDataParallel.__init__ = init  # type: ignore[method-assign]
-
-
 def main() -> None:
-    take_older_torch()
     rank, world_size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     torch.set_num_threads(1)
     device = sys.argv[4] if len(sys.argv) > 4 else "cpu"
