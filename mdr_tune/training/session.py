@@ -434,8 +434,9 @@ def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
     if ranks.world_size == 1:
         return model
     known = inspect.signature(DistributedDataParallel.__init__).parameters
-    buffers = {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
-    return DistributedDataParallel(model, process_group=ranks.group, gradient_as_bucket_view=True, **buffers)
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {"process_group": ranks.group, "gradient_as_bucket_view": True, name: False}
+    return DistributedDataParallel(model, **options)
 
 
 def _compile(model: nn.Module) -> None:
