@@ -1,5 +1,6 @@
 """`mdr-tune check`: one line for each check of the user's own loss, miner or network, and the exit code."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,9 +8,9 @@ import pytest
 
 from mdr_tune.training.component_check import Kind, Line, check_component
 from mdr_tune.util.import_path import look_for_code_in
+from tests import own_components
 from tests.cli.run_command import run_command
 
-ROOT = Path(__file__).parents[2]
 CODE = """\
 import numpy
 import torch
@@ -54,6 +55,7 @@ class Batch(nn.Module):
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "mine.py").write_text(CODE)
+    shutil.copy(own_components.__file__, tmp_path)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     look_for_code_in([])
@@ -64,10 +66,8 @@ def statuses(out: str) -> dict[str, str]:
 
 
 def test_a_network_that_is_in_order(capsys: pytest.CaptureFixture[str]) -> None:
-    name = "tests.own_components:Maps"
-    code, out, problems = run_command(
-        capsys, "check", name, "--set", "width=6", "--image-size", "16", "--code", str(ROOT)
-    )
+    name = "own_components:Maps"
+    code, out, problems = run_command(capsys, "check", name, "--set", "width=6", "--image-size", "16")
     assert code == 0, out + problems
     assert out.splitlines()[0] == f"{name}, a backbone"
     found = statuses(out)
