@@ -13,6 +13,7 @@ from mdr_tune.config.datasets import Dataset, read_data
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset, outline_files, read_test_split
 from mdr_tune.data.vectors import Vectors, write_vectors
+from mdr_tune.retrieve.index_file import IndexInfo, writing_index
 from mdr_tune.training import TrialSession
 from mdr_tune.util.errors import UserError
 
@@ -184,3 +185,14 @@ def test_what_does_not_go_with_vectors_is_refused(keys: dict[str, Any], message:
     file = write(tmp_path / "v.parquet", fixed(vectors(40)), LABELS)
     with pytest.raises(UserError, match=message):
         TrialConfig.from_keys({"data": {"name": "features", "file": str(file)}, **keys})
+
+
+def test_the_index_that_embed_writes_is_such_a_file(tmp_path: Path) -> None:
+    numbers = torch.from_numpy(vectors(40))
+    info = IndexInfo("models:/m/1", "m", None, str(tmp_path), (3, 8, 8), 8, "2026-11-30T00:00:00", "1")
+    with writing_index(tmp_path / "index.parquet", info, F) as index:
+        index.add([f"{number}.jpg" for number in range(40)], LABELS, numbers)
+    train = load_dataset(of(tmp_path / "index.parquet")).split("train")
+    read = train.images[torch.arange(len(train))].flatten(1)
+    assert {tuple(row) for row in read.tolist()} <= {tuple(row) for row in numbers.tolist()}
+    assert len(train) == 24
