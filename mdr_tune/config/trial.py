@@ -128,6 +128,12 @@ class BackboneConfig(OpenModel):
         """True if the network starts from trained weights."""
         return family_of(self.name).is_trained(self.name, self.weights, self.arguments)
 
+    @property
+    def takes_published_weights(self) -> bool:
+        """True if the network starts from weights that its family publishes, which may have to be downloaded."""
+        is_named = self.weights != "none" and not os.path.isabs(self.weights)
+        return is_named and family_of(self.name).has_published_weights
+
     def trains_in(self, epochs: int) -> bool:
         """Return whether a trial of `epochs` epochs trains the network, or a part of it, in any of them."""
         return self.train != "none" and self.frozen_epochs < epochs

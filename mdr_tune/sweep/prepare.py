@@ -16,7 +16,6 @@ from mdr_tune.data.outline import DatasetOutline
 from mdr_tune.sweep.data_fit import backbone_problems, size_notes, size_problems
 from mdr_tune.sweep.model_fit import model_problems
 from mdr_tune.util.errors import UserError
-from mdr_tune.util.import_path import is_import_path
 from mdr_tune.util.progress import Progress
 from mdr_tune.util.text_forms import NamesOnDisk, one_form
 
@@ -45,11 +44,11 @@ def weights_used(sweep: SweepConfig) -> list[str]:
     """Return a text for each of `sweep`'s backbones with published weights: which they are, and where their file is."""
     texts = []
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
-        if backbone.pretrained and not os.path.isabs(backbone.weights):
+        if backbone.takes_published_weights:
             from mdr_tune.backbones import where_weights_are
 
             texts.append(f"{backbone.name}: {where_weights_are(backbone.name, backbone.weights)}")
-        elif backbone.pretrained:
+        elif os.path.isabs(backbone.weights):
             texts.append(f"{backbone.name}: {backbone.weights}")
     return list(dict.fromkeys(texts))
 
@@ -149,7 +148,7 @@ def left_to_launch(sweep: SweepConfig) -> list[str]:
         then = ": equal pixels in two splits are looked for then" if refuses else ""
         lines.append(f"Images are decoded by the launch, before its first worker{then}.")
     backbones = section_variants(sweep.trial, sweep.space, "backbone")
-    if any(one.pretrained and not os.path.isabs(one.weights) and not is_import_path(one.name) for one in backbones):
+    if any(backbone.takes_published_weights for backbone in backbones):
         lines.append("Weights that are not here are downloaded by the launch, before its first worker.")
     return lines
 

@@ -23,7 +23,7 @@ def network_notes(trial: TrialConfig, image_shape: ImageShape) -> Iterator[str]:
     if (layers := unsynced_layers(trial)) and not trial.freezes_batch_norm:
         yield (
             f"{name}: {', '.join(layers)} takes the statistics of each worker's own images, so that several workers do "
-            "not compute what one does; set batch_norm: frozen, or use BatchNorm2d"
+            "not compute what one does; set batch_norm: frozen, or use BatchNorm1d or 2d"
         )
     if why := why_not_exported(trial, image_shape):
         yield (

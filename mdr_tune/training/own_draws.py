@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.training.batch_norm import global_kind
 from mdr_tune.training.global_draws import make_draws_global
 from mdr_tune.training.model import EmbeddingModel, ImageShape
 
@@ -28,11 +29,8 @@ def unsynced_layers(trial: TrialConfig) -> list[str]:
     with torch.random.fork_rng(devices=[]):
         network = EmbeddingModel.from_config(trial, pretrained=False).backbone
     kind = torch.nn.modules.batchnorm._BatchNorm
-    return [
-        _name_of(name, layer)
-        for name, layer in network.named_modules()
-        if isinstance(layer, kind) and not isinstance(layer, torch.nn.BatchNorm2d)
-    ]
+    layers = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, kind)]
+    return [_name_of(name, layer) for name, layer in layers if global_kind(layer) is None]
 
 
 def _name_of(name: str, module: torch.nn.Module) -> str:

@@ -253,3 +253,23 @@ def test_the_plan_says_what_was_decided(folder: Path, capsys: pytest.CaptureFixt
     assert "training starts from the weights that mine:Encoder makes" in text
     assert "have no statistics yet: batch_norm auto is synced" in text
     assert "no attribute mean and no std: images are normalised as ImageNet's" in text
+
+
+def test_a_network_that_brings_trained_weights_has_none_to_download(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its BatchNorm layers, one of them 1d, have statistics; the latter is synchronised like any other."""
+    (folder / "trained.py").write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(8))\n"
+        "    layers[3].running_mean.fill_(0.5)\n"
+        "    return layers\n"
+    )
+    section = "backbone: trained:net\n  batch_norm: synced"
+    (folder / "sweep.yaml").write_text(SWEEP.format(section=section, space="{}"))
+    code, output = run(capsys, "--dry-run")
+    assert code == 0
+    assert "have statistics of an earlier training" in output
+    assert "statistics of each worker's own images" not in output
+    assert "downloaded" not in output
