@@ -18,16 +18,16 @@ from mdr_tune.statistics import bootstrap_means, mean_interval
 
 
 def ablation_table(evidence: SweepEvidence, baseline: str | None = None) -> AblationTable:
-    """Return the table of a launch: every configuration of a grid, or the best configuration of each arm of a search.
+    """Return the table of a launch: a row for each configuration of a grid, or for the best one of each search arm.
 
-    A value is the mean over a row's seeds that ran to their end, and in a search also over seeds that were stopped
-    early, with a 95 % t-interval. If no row has more than one seed, the intervals of test metrics are over the test
-    queries instead. Rows with MDR are compared with the baselines that `baseline_pairs` chooses, paired by seed, with
-    p-values that are corrected over the whole table.
+    A value is a mean over seeds with a 95 % t-interval. It is taken over the seeds that ran to their end; in a search,
+    it includes seeds that were stopped early. If no row has more than one seed, the intervals of test metrics are over
+    the test queries instead. Rows with MDR are compared with their baselines, paired by seed (see `baseline_pairs`).
+    The p-values are corrected for the number of comparisons.
 
     Args:
         evidence: Records of the launch, as read from MLflow.
-        baseline: Name of a row to compare all other rows with instead. UserError if there is no such row.
+        baseline: Name of a row, such as `mdr-003`, to compare all others with instead. UserError if no row has it.
     """
     is_grid = evidence.facts.sampler == "grid"
     rows = grid_rows(evidence) if is_grid else best_rows(evidence)
@@ -49,11 +49,11 @@ def ablation_table(evidence: SweepEvidence, baseline: str | None = None) -> Abla
 
 
 def _metrics(evidence: SweepEvidence, ran: list[RecordedTrial]) -> tuple[str, list[str]]:
-    """Return the metric in which rows are compared, and the metrics of all columns.
+    """Return the name of the metric in which rows are compared, and the names of the metrics of all columns.
 
-    Rows are compared in the test metric that belongs to the metric of `evidence`. If at most half of the trials in
-    `ran` have a test value, rows are compared in the best value of the sweep's own metric. Test values are missing
-    while the sweep runs, and in grids of an earlier version of the package, which evaluated only the best trials.
+    If the sweep of `evidence` maximises `val/recall_at_1`, rows are compared in `test/recall_at_1`. If at most half of
+    the trials `ran` have a test value, rows are compared in `val/best_recall_at_1`. Test values are missing while the
+    sweep runs, and in grids of an earlier version of the package, which evaluated only the best trials.
     """
     of_validation, wanted = best_key(evidence.sweep.metric), test_key(evidence.sweep.metric)
     if 2 * sum(wanted in trial.metrics for trial in ran) <= len(ran):
@@ -67,10 +67,10 @@ def _metrics(evidence: SweepEvidence, ran: list[RecordedTrial]) -> tuple[str, li
 
 
 def _with_settings(rows: list[Row], is_grid: bool) -> list[Row]:
-    """Return `rows` with `setting` and `values` filled in.
+    """Return `rows` with their fields `setting`, a text such as `margin 0.2`, and `values` filled in.
 
-    In a grid (`is_grid`), a setting names what varies between the rows. In a search, it names all that was drawn for
-    the row.
+    In a grid (`is_grid`), a setting has the parameters that vary between the rows. In a search, it has all parameters
+    that were drawn for the row.
     """
     parameters = [row.parameters for row in rows]
     configs = [row.first.config for row in rows]
@@ -99,7 +99,7 @@ def _estimates(row: Row, metrics: list[str], details: dict[str, TestDetails]) ->
 
 
 def _over_queries(details: TestDetails, metrics: Iterable[str]) -> dict[str, Estimate]:
-    """Return an estimate of each of `metrics` from one run's test `details`, with bootstrap intervals over queries."""
+    """Return by name the mean of each of `metrics` with a bootstrap interval over queries, from a run's `details`."""
     names = list(metrics)
     columns = np.stack([details.per_query(metric.removeprefix("test/")) for metric in names], axis=1)
     return {

@@ -57,7 +57,7 @@ def notes(
 
 
 def _choice(facts: SweepFacts, metric: str) -> list[str]:
-    """Say from `facts` on which classes epochs and rows were chosen, and what this means for the values of `metric`."""
+    """Return a note on the classes on which epochs and rows were chosen, and whether this makes `metric` too high."""
     is_grid = facts.sampler == "grid"
     what = "The best epoch of each trial" if is_grid else "The best configuration of each arm, and its best epoch,"
     verb = "was" if is_grid else "were"
@@ -72,9 +72,10 @@ def _choice(facts: SweepFacts, metric: str) -> list[str]:
 
 
 def _few_seeds(rows: Sequence[Row]) -> list[str]:
-    """Return a sentence on how large a difference between `rows` must be for their seeds to separate it from chance.
+    """Return a sentence with the smallest difference between `rows` that can be told from chance, in points.
 
-    It is computed from the largest number of seeds and the median standard deviation of the tested differences.
+    This difference is computed from the largest number of seeds and the median standard deviation of the tested
+    differences. The list is empty if no difference was tested.
     """
     tested = [d.estimate for row in rows for d in row.differences if d.p is not None]
     if not tested:
@@ -101,10 +102,10 @@ def _family(rows: Sequence[Row]) -> list[str]:
 
 
 def _single_runs(rows: Sequence[Row], pairs: Sequence[Pair], metric: str, details: dict[str, TestDetails]) -> list[str]:
-    """Return sentences on what one seed for each of `rows` leaves unknown; empty if a row has several seeds.
+    """Return warnings that each of `rows` has only one seed; an empty list if a row has several seeds.
 
-    With `details`, one sentence says how much wider the intervals of the differences of `pairs` in `metric` are if
-    whole classes are resampled instead of single queries.
+    With `details`, the test results of each query by trial name, one sentence says how much wider the intervals of the
+    differences in `metric` between `pairs` of rows are if whole classes are resampled instead of single queries.
     """
     if any(len(row.ran) > 1 for row in rows):
         return []
@@ -133,7 +134,7 @@ def _class_ratio(values: np.ndarray, baseline: np.ndarray, labels: np.ndarray) -
     """Return how many times wider a difference's interval is if whole classes are resampled, not single queries.
 
     `values` (n,) and `baseline` (n,) are the values of n queries in two runs, and `labels` (n,) the classes of the
-    queries.
+    queries. None if there is no interval, or one of width 0.
     """
     widths = []
     for by in (None, labels):
@@ -145,7 +146,7 @@ def _class_ratio(values: np.ndarray, baseline: np.ndarray, labels: np.ndarray) -
 
 
 def _missing_seeds(facts: SweepFacts, metric: str, rows: Sequence[Row]) -> list[str]:
-    """Return a sentence for each of `rows` that lacks a seed that `facts` lists, or a value of `metric` for a seed."""
+    """Return a sentence for each of `rows` in which a seed of `facts` is missing, a seed failed, or lacks `metric`."""
     sentences = []
     listed = set(facts.seeds) if facts.sampler == "grid" and len(facts.seeds) > 1 else set()
     for row in rows:
@@ -174,19 +175,19 @@ def _without_difference(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[str]
 
 
 def chance_recall(labels: np.ndarray) -> float:
-    """Return the Recall@1, in percent, of a retrieval in random order of queries with the classes `labels`, (n,).
+    """Return the Recall@1, in percent, that a random ranking gives for n images with the classes `labels`, (n,).
 
-    Of the n - 1 other queries, R are of a query's class. The nearest is one of them with probability R / (n - 1).
+    If R of the n - 1 other images have a query's class, a random image has this class with probability R / (n - 1).
     """
     _, place, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     return float(100.0 * np.mean(sizes[place] - 1) / max(len(labels) - 1, 1))
 
 
 def near_chance(rows: Sequence[Row], details: dict[str, TestDetails]) -> list[str]:
-    """Return a note on those of `rows` whose mean test Recall@1 is below `NEAR` times chance; empty if there are none.
+    """Return a note on `rows` whose mean test Recall@1 is below `NEAR` times chance; empty if there are no such rows.
 
-    `details` has the test results of each query, by trial name. Rows without them are left out, as their chance is not
-    known.
+    `details` has the test results of each query, by trial name. Rows without test results are left out, because the
+    chance level is computed from the classes of the queries.
     """
     found = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""Compare trials at the same budget: each trial counts with its best value within the same number of epochs."""
+"""Compare trials at the same budget: the best value of each trial within the same number of epochs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ MIN_TRIALS = 8
 
 
 class TooFewTrials(ValueError):  # noqa: N818 - a sentence about the trials
-    """Error: too few trials reached a budget at which they can be compared. The text says what is missing."""
+    """Error: too few trials were trained for enough epochs to be compared. The text says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class AtBudget:
         epochs: Budget, in epochs.
         longest: Number of epochs of a trial that runs to its end.
         records: Trials that reached the budget, in the order in which they started.
-        values: Objectives of each trial within the budget, in the order of `records`; see `TrialRecord.objectives`.
+        values: Objectives of each trial in `records` over the first `epochs` epochs, see `TrialRecord.objectives`.
     """
 
     arm: str
@@ -49,7 +49,7 @@ def at_budget(
         records: Trials of the sweep, in the order in which they started.
         metrics: Names of one or two objectives.
         epochs: Budget; by default the largest number of epochs that `at_least` trials reached.
-        arm: Name of the arm; by default that of the first trial, which is the main search.
+        arm: Name of the arm; by default the arm of the first trial, which is the main one.
         at_least: Smallest number of trials to compare. With fewer trials, TooFewTrials is raised.
     """
     arm = arm or (records[0].arm if records else "")
@@ -72,7 +72,7 @@ def _unchanged_epochs(record: TrialRecord, metric: str) -> int:
 
 
 def _within(record: TrialRecord, epochs: int, metrics: Sequence[str]) -> list[float] | None:
-    """Return the best value of each of `metrics` in the first `epochs` epochs of `record`; None if one is missing."""
+    """Return `record.objectives(metrics)` as it was after the first `epochs` epochs; None if a value is missing."""
     cut = [epoch for epoch in record.history if epoch["epoch"] <= epochs]
     ended = TrialRecord(
         record.name, record.arm, record.number, record.parameters, record.config, record.seed_index, history=cut

@@ -14,7 +14,7 @@ class Difference:
 
     Attributes:
         first_epoch: First epoch at which the values differ.
-        largest: Largest absolute difference; infinite where only one of the runs has a finite value.
+        largest: Largest absolute difference; infinite if only one of the runs has a finite value at an epoch.
         epoch: Epoch of the largest difference.
         then: Value of the first run at `epoch`; None if it has none.
         now: Value of the second run at `epoch`; None if it has none.
@@ -62,9 +62,9 @@ class Comparison:
 def compare(then: Sequence[Mapping[str, float]], now: Sequence[Mapping[str, float]]) -> Comparison:
     """Compare the histories of two runs, `then` and `now`, at the epochs that both have.
 
-    A history has for each epoch its number as `epoch`, and its metrics by name. A value that is not finite counts as
-    missing, since a store may not keep it. Metrics that depend on the machine are left out, see
-    `records.metrics.is_compared`.
+    A history has a mapping for each epoch: the epoch's number under `epoch`, and each metric under its name. A value
+    that is not finite counts as missing, since MLflow's store may not keep it. Metrics that depend on the machine are
+    left out, see `records.metrics.is_compared`.
     """
     old, new = _by_epoch(then), _by_epoch(now)
     epochs = sorted(set(old) & set(new))

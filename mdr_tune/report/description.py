@@ -22,10 +22,10 @@ _FAILURES: tuple[Outcome, ...] = ("failed", "diverged")
 
 
 def trial_table(result: SweepResult) -> tuple[list[str], list[list[str]]]:
-    """Return the titles and the cells of the table of trials in `result`, for the terminal and for MLflow.
+    """Return the column titles and the rows of cells of the table of trials in `result`, for the terminal and MLflow.
 
-    Its rows are the best configurations of the main search (for a grid all of them, in the order of their start), then
-    the best configuration of each baseline. The value of a configuration is the mean over its seeds.
+    The rows are the best configurations of the main search, or all configurations of a grid in the order of their
+    start, then the best configuration of each baseline. The value of a configuration is the mean over its seeds.
     """
     rows = result_rows(result)
     main = [r for r in rows if r.first.arm == result.main_arm and best_of(r.trials[0], r.metric) is not None]
@@ -70,7 +70,7 @@ def _cut_to_room(rows: Sequence[str], where: str) -> list[str]:
 
 
 def search_description(result: SweepResult, load_command: str | None) -> str:
-    """Return the description of a search for MLflow, in Markdown, after the search ended with `result`.
+    """Return the Markdown description of a search that has ended with `result`, for the sweep's MLflow run.
 
     `load_command` is lines of Python that load the winner; None without a winner.
     """
@@ -82,7 +82,7 @@ def search_description(result: SweepResult, load_command: str | None) -> str:
 def running_description(
     result: SweepResult, total: int, doing: str, now: datetime.datetime, head: str = "Running"
 ) -> str:
-    """Return the description of a sweep for MLflow, in Markdown, while it runs, or after it was interrupted or failed.
+    """Return the Markdown description of a sweep that runs, was interrupted or failed, for the sweep's MLflow run.
 
     Args:
         result: Result so far. Its `best` comes from `rows.best_so_far`.
@@ -111,10 +111,10 @@ def _failures(records: Sequence[TrialRecord], outcome: Outcome) -> str | None:
 
 
 def ablation_description(table: AblationTable, sentences: Sequence[str], load_command: str | None) -> str:
-    """Return the description of the ablation `table` for MLflow, in Markdown of about 5000 characters at most.
+    """Return the Markdown description of the ablation `table` for the sweep's MLflow run, of about 5000 characters.
 
-    `sentences` are its summary by `summary_sentences`. `load_command` is lines of Python that load the winner; None
-    without a winner.
+    `sentences` are the summary of the table, see `summary_sentences`. `load_command` is lines of Python that load the
+    winner; None without a winner.
     """
     lines = [f"### {escape(sentences[0])}", ""] if sentences else []
     lines += [*(f"- {escape(sentence)}" for sentence in sentences[1:]), "", escape(texts.caption(table)), ""]

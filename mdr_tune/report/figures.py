@@ -62,7 +62,7 @@ def draw_figures(found: AtBudget, metrics: Sequence[str], folder: Path) -> list[
 
 
 def budget_title(found: AtBudget) -> str:
-    """Return the part of a title on the trials in `found`: `mdr: best within 8 of 20 epochs, 12 trials`.
+    """Return words for a figure's title on the compared trials: `mdr: best within 8 of 20 epochs, 12 trials`.
 
     Here, 12 trials of the arm `mdr` are compared by their best values within 8 epochs. A whole trial has 20 epochs.
     """
@@ -90,7 +90,7 @@ def _label(metric: str) -> str:
 
 
 def _from_1(place: float, _position: int) -> str:
-    """Return the label of the tick at `place`, a trial's number. Optuna counts trials from 0, labels from 1."""
+    """Return the label of the tick at the trial number `place`, which is `place` + 1: Optuna counts from 0."""
     return f"{place + 1:.0f}"
 
 
@@ -175,7 +175,7 @@ def _pareto(study: "optuna.Study", metrics: Sequence[str]) -> None:
 
 
 def tidy_axis(axes: Any, name: str, study: "optuna.Study") -> None:
-    """Make the x axis of `axes` legible, which shows the values of the parameter `name` of `study`."""
+    """Make the ticks of the x axis of `axes` legible. The axis shows the parameter `name` of `study`."""
     distribution = _distribution(study, name)
     if isinstance(distribution, CategoricalDistribution):
         ticks = [(tick, label.get_text().strip("'")) for tick, label in _tick_labels(axes)]
@@ -192,7 +192,7 @@ def tidy_axis(axes: Any, name: str, study: "optuna.Study") -> None:
 
 
 def tidy_parallel(axes: Any, study: "optuna.Study") -> None:
-    """Make a parallel coordinate plot of `study`, which is drawn on `axes`, legible."""
+    """Make the parallel coordinate plot of `study` on `axes` legible: its size, its colours and its ticks."""
     import matplotlib.patheffects as effects
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 

@@ -25,12 +25,12 @@ class Line:
     A row, which is one configuration with its seeds, has a line for each seed.
 
     Attributes:
-        rank: Rank of the row, from 1, on the line of its first seed; else None. None also for a row without a value.
-        best: Best value of the sweep's metric, in percent.
+        rank: Rank of the row, from 1. None if the trial is not the row's first seed, or if the row has no value.
+        best: Best value of the sweep's metric, in percent; None without a value.
         best_epoch: Epoch of the best value.
-        mean: Mean of the best values of the row's seeds that ran to their end, on the line of its first seed; else
-            None. None also for a row with one seed.
-        seeds: Number of seeds in the mean.
+        mean: Mean of the best values of the row's seeds that ran to their end. None if the trial is not the row's first
+            seed, or if the row has one seed only.
+        seeds: Number of seeds in `mean`; None without a mean.
         second: Value of the second objective; None with one objective.
         front: Whether the trial is on the Pareto front of the two objectives; None with one objective.
         test: Value of the sweep's metric on the test classes; None if the trial was not evaluated on them.
@@ -119,7 +119,7 @@ def _line(sweep: SweepRecords, trial: RecordedTrial) -> Line:
 
 
 def titles(sweep: SweepRecords) -> dict[str, str]:
-    """Return the titles of the columns of the leaderboard of `sweep`, except for columns titled by their own name."""
+    """Return the titles of leaderboard columns by name, for `sweep`. Columns titled by their own name are left out."""
     label = metric_label(sweep.metric)
     second = metric_label(sweep.second_metric or "")
     return {**TITLES, **({"second": second} if second else {}), "best": label, "test": f"test {label}"}
@@ -159,10 +159,10 @@ def _keyed(value: Callable[[Line], Any], higher_first: bool) -> Callable[[Line],
 
 
 def flat_rows(lines: list[Line]) -> Rows:
-    """Return each of `lines` as a row with a column for each value, parameter (`mdr.weight`) and metric (`train/loss`).
+    """Return `lines` as rows for CSV, JSON or Parquet, with all parameters (`mdr.weight`) and metrics (`train/loss`).
 
-    All rows have the same columns; a missing value is None. A parameter named like a column gets a prefix:
-    `trial.epochs`.
+    All rows have the same columns; a missing value is None. A parameter that has the name of a leaderboard column gets
+    a prefix: `trial.epochs`.
     """
     parameters = list(dict.fromkeys(key for line in lines for key in line.parameters))
     metrics = sorted({key for line in lines for key in line.metrics})

@@ -15,7 +15,7 @@ def quality(metric: str) -> str:
 
 
 def test_key(metric: str) -> str:
-    """Return the test metric that belongs to `metric`: `test/recall_at_1` to `curves/test_recall_at_1`."""
+    """Return the name that `metric` has on the test classes: `test/recall_at_1` for `val/recall_at_1`."""
     return "test/" + quality(metric)
 
 
@@ -33,16 +33,16 @@ def full_title(metric: str) -> str:
 
 
 def value_titles(metric: str) -> tuple[str, str]:
-    """Return the titles of the two values that a trial has of `metric`: `val Recall@1` and `test Recall@1`.
+    """Return the titles of a trial's best value and test value of `metric`: `val Recall@1` and `test Recall@1`.
 
-    With the authors' protocol, which chooses trials on the test classes, the first is `best test Recall@1`.
+    With the authors' protocol, which chooses trials on the test classes, the first title is `best test Recall@1`.
     """
     label = metric_label(metric)
     return f"{'val' if chosen_on(metric) == 'validation' else 'best test'} {label}", f"test {label}"
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """Return a short name for each of the dotted `keys`: its last part, preceded by others if it would be ambiguous.
+    """Return a short name for each of the dotted `keys`: `margin` for `loss.margin`, or more parts if it is ambiguous.
 
     `size`, `seed` and the keys in `levels` always keep the part before them: `batch size`. A key that ends in `name` is
     called by its section: `loss` for `loss.name`.

@@ -12,8 +12,8 @@ from mdr_tune.report.rows import AblationTable, Estimate
 class OverviewColumn:
     """A column of an overview: one metric, such as `test/recall_at_1`, of one sweep.
 
-    `data` is the heading above the sweep's columns: the data set, and also the sweep or the protocol if these differ
-    between columns of one data set.
+    `data` is the heading above the sweep's columns: the name of the data set. The sweep's name is added if several
+    sweeps have this data set, and the protocol if not all sweeps of the overview have the same one.
     """
 
     sweep: str
@@ -41,7 +41,7 @@ class Overview:
 def overview(tables: Sequence[AblationTable]) -> Overview | None:
     """Return one table of several sweeps, with the Recall@K of each method; None if `tables` do not fit into one table.
 
-    They do not fit if there is only one, if one has several rows of a method, or if no two have a method in common.
+    Tables do not fit if there is only one, if a table has two rows of the same method, or if no two share a method.
     """
     rows = [{row.method: row for row in table.rows} for table in tables]
     if len(tables) < 2 or any(len(by) != len(table.rows) for by, table in zip(rows, tables, strict=True)):
@@ -65,9 +65,9 @@ def overview(tables: Sequence[AblationTable]) -> Overview | None:
 
 
 def _recalls(table: AblationTable) -> list[str]:
-    """Return the metrics that the overview shows of `table`: Recall@K on the classes on which it compares rows.
+    """Return the metrics of `table` that an overview shows: Recall@K on the split on which rows are compared.
 
-    Without Recall@K, it is the metric in which `table` compares rows.
+    If the table has no Recall@K, the only metric shown is the one in which rows are compared.
     """
     group = table.metric.split("/")[0]
     found = [m for m in table.metrics if m.split("/")[0] == group and recall_rank(m) is not None]

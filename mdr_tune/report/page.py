@@ -133,7 +133,7 @@ def _breakable(name: str) -> "Markup":
 
 
 def _data_uri(figure: ReportFigure) -> str:
-    """Return `figure` as a data URI for an `img` element. Ids in its SVG then do not clash with those of other SVGs."""
+    """Return `figure` as a data URI for an `img` element, in which an SVG's ids cannot clash with those of others."""
     is_small = figure.svg.stat().st_size <= SVG_BYTES
     file, kind = (figure.svg, "svg+xml") if is_small else (figure.png, "png")
     return f"data:image/{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"

@@ -31,9 +31,9 @@ ATTEMPTS = 20
 
 
 def make_manifest(evidences: Sequence[SweepEvidence], names: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
-    """Return the content of `report.json` for a report of `evidences`, the records of sweeps called `names`.
+    """Return the content of `report.json` for a new report: its launches, their trials, and its files.
 
-    `files` are the files of the report, relative to its folder.
+    `evidences` are records of the sweeps, `names` the sweeps' names, and `files` paths relative to the report's folder.
     """
     launches = {name: evidence.sweep.parent_run_id for name, evidence in zip(names, evidences, strict=True)}
     trials = {evidence.sweep.parent_run_id: _parts(evidence) for evidence in evidences}
@@ -41,7 +41,7 @@ def make_manifest(evidences: Sequence[SweepEvidence], names: Sequence[str], file
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the content of `report.json` in `folder`. It is empty if the file is missing or cannot be read."""
+    """Return the content of `report.json` in `folder`; empty if the file is missing or cannot be read."""
     try:
         found = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError):
@@ -62,8 +62,8 @@ def why_poorer(evidences: Sequence[SweepEvidence], before: Mapping[str, Any], pl
 
     Args:
         evidences: Records of the sweeps that the new report is made from.
-        before: `report.json` of the old report. One by an older version lists no parts, and none count as missing.
-        place: Folder of the old report, for the message.
+        before: Content of the old `report.json`. Older versions list no parts in it, so that none count as missing.
+        place: Folder of the old report, for the sentence.
     """
     known = before.get("trials", {})
     missing = [
@@ -82,7 +82,7 @@ def why_poorer(evidences: Sequence[SweepEvidence], before: Mapping[str, Any], pl
 
 
 def _parts(evidence: SweepEvidence) -> dict[str, list[str]]:
-    """Return what each trial of `evidence` has besides metrics (distances, test details), by the trial's name."""
+    """Return by trial name which of the parts `distances` and `test details` each trial of `evidence` has."""
     return {
         record.name: [
             *(["distances"] if record.distances else []),
@@ -94,10 +94,10 @@ def _parts(evidence: SweepEvidence) -> dict[str, list[str]]:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Yield an empty hidden folder for the caller to fill, and move it to the place of `folder` at the end.
+    """Yield an empty hidden folder for the caller to fill, and put it in the place of `folder` when the block ends.
 
     After an exception `folder` is unchanged. Several processes may do this at the same time, and the report of the
-    process that ends last stays. OSError is raised if `folder` cannot be written, or if its links form a loop.
+    process that ends last stays. OSError is raised if `folder` cannot be written, or is a link in a loop of links.
     """
     target = _leads_to(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def restore(folder: Path) -> None:
-    """Put back the old report of `folder` that a crash left under a hidden name, and remove old hidden folders."""
+    """Put an old report back to `folder` if a crash left it under a hidden name, and remove old hidden folders."""
     target = _leads_to(folder)
     for old in _beside(target, "old"):
         with suppress(OSError):  # another process took the place: then there is a report
@@ -128,7 +128,7 @@ def restore(folder: Path) -> None:
 
 
 def _leads_to(folder: Path) -> Path:
-    """Return the path of `folder` with all links followed. Raise OSError if the links form a loop."""
+    """Return the path of `folder` with all symbolic links followed. Raise OSError if the links form a loop."""
     target = Path(os.path.realpath(folder))
     if target.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(folder))

@@ -16,18 +16,17 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Pair:
-    """Indices, in the table, of a row and of its baseline."""
+    """Indices of a row and of its baseline among the rows of a table, from 0."""
 
     row: int
     baseline: int
 
 
 def baseline_pairs(rows: list[Row], is_grid: bool) -> list[Pair]:
-    """Return a pair for each of `rows` with MDR and each of its baselines, the one of the same embedding mode first.
+    """Return pairs of each row with MDR and each of its baselines. The baseline with the row's embedding mode is first.
 
-    In a grid (`is_grid`), the baselines are the rows without MDR that otherwise differ from the row only in the
-    embedding mode, one for each mode. In a search, where each arm was tuned on its own, they are the rows of all arms
-    without MDR.
+    In a grid (`is_grid`), a row's baselines have its configuration without MDR, one for each embedding mode. In a
+    search, where each arm was tuned on its own, the baselines are the rows of all arms without MDR.
     """
     pairs = []
     configs = [row.first.config for row in rows]
@@ -69,8 +68,8 @@ def _number(name: str) -> int | None:
 def compare_rows(rows: list[Row], pairs: list[Pair], metric: str, details: dict[str, TestDetails]) -> list[Row]:
     """Return `rows` with their differences in `metric` filled in: one for each of `pairs` that has a seed in common.
 
-    The p-values are corrected for all differences together. `details` are the test results of each query, by trial
-    name, for intervals over queries; empty if none are wanted.
+    The p-values are corrected for the number of differences. `details` are the test results of each query, by trial
+    name, for intervals over queries; empty if intervals over seeds are wanted.
     """
     found: list[tuple[int, Difference]] = []
     for pair in pairs:
@@ -97,9 +96,9 @@ def _over_seeds(row: Row, baseline: Row, metric: str) -> tuple[Estimate, float |
 def _over_queries(
     row: Row, baseline: Row, metric: str, details: dict[str, TestDetails]
 ) -> tuple[Estimate, float | None] | None:
-    """Return the difference of two single runs in `metric` with an interval over queries, and None as its p-value.
+    """Return the difference in `metric` of two single runs, with an interval over queries, and None as its p-value.
 
-    The result is None if `paired_queries` cannot pair `row` and `baseline` by `details`.
+    The result is None if `row` and `baseline` cannot be paired by query, see `paired_queries`.
     """
     pair = paired_queries(row, baseline, metric, details)
     if pair is None:
@@ -111,11 +110,10 @@ def _over_queries(
 def paired_queries(
     row: Row, baseline: Row, metric: str, details: dict[str, TestDetails]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return the value of `metric` of each query for `row` and for `baseline`, in percent, and the query's class.
+    """Return three arrays (n,): the `metric` of n queries in percent, for `row` and for `baseline`, and their classes.
 
-    Each of the three arrays is (n,). `details` are the test results of each query, by trial name. None if a row has
-    several runs or none in `details`, if the seeds or queries of the two rows differ, or if `metric` is not a test
-    metric.
+    `details` are the test results of each query, by trial name. None if a row has several runs, or no run in
+    `details`, if the seeds or queries of the two rows differ, or if `metric` is not a test metric.
     """
     sides = []
     for one in (row, baseline):

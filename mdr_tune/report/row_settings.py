@@ -1,4 +1,4 @@
-"""Name the method and the setting of an ablation's row, and find the rows that it may be compared with."""
+"""Name the method and the setting of an ablation's row, and make the keys by which comparable rows are found."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,7 +33,7 @@ def embedding_mode(config: dict[str, Any]) -> str:
 def method_of(config: dict[str, Any]) -> str:
     """Return the name of the method that the configuration `config` trains: `triplet`, `triplet_l2` or `triplet + MDR`.
 
-    The embedding mode is named unless it is the usual one of the loss.
+    The name ends with the embedding mode, such as `l2`, unless the mode is the usual one of the loss.
     """
     loss, mode = config["loss"], embedding_mode(config)
     name = str(loss["name"]) + ("" if mode == _usual_mode(loss) else f"_{mode}")
@@ -50,9 +50,9 @@ def _usual_mode(loss: dict[str, Any]) -> str:
 
 
 def key_of(config: dict[str, Any], without: Sequence[str] = ("seed",)) -> Key:
-    """Return a key that equal configurations share. Parts of `config` that `without` names are not compared.
+    """Return a key that equal configurations share. The sections and keys of `config` in `without` are not compared.
 
-    A value of None counts as none, since the records of older versions lack keys that were added later.
+    A value of None counts as a missing key, since the records of older versions lack keys that were added later.
     """
     kept = {
         key: value
@@ -68,10 +68,10 @@ def comparable_key(config: dict[str, Any]) -> Key:
 
 
 def drawn(config: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return the `parameters` drawn for a row, by dotted key, with the keys of MDR's section in place of the section.
+    """Return the `parameters` drawn for a row, by dotted key. A drawn section `mdr` is replaced by its keys.
 
-    If a search chose between whole sections for MDR, `parameters` has only a section's label. The section's values are
-    in `config`, the row's nested configuration. Of the keys, only those with different values then count as varied.
+    If a search chose between whole sections for MDR, `parameters` has only a section's label. The result has the keys
+    of this section, such as `mdr.weight`, with their values in `config`, the row's nested configuration.
     """
     if "mdr" not in parameters:
         return parameters
@@ -80,13 +80,13 @@ def drawn(config: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def varied(parameters: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the keys of `parameters`, the drawn values of each row, that have different values in different rows."""
+    """Return the keys that have different values in different rows. `parameters` has the drawn values of each row."""
     keys = list(dict.fromkeys(key for row in parameters for key in row))
     return [key for key in keys if len({repr(row[key]) for row in parameters if key in row}) > 1]
 
 
 def settings_of(configs: Sequence[dict[str, Any]], parameters: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the setting of each row as text, which is all that varies besides the method: `margin 0.2, weight 0.1`.
+    """Return the setting of each row as text: the values that vary besides the method, `margin 0.2, weight 0.1`.
 
     `configs` has the nested configuration of each row, and `parameters` its drawn values, see `drawn`.
     """
@@ -102,7 +102,7 @@ def settings_of(configs: Sequence[dict[str, Any]], parameters: Sequence[dict[str
 
 
 def tuned_setting(config: dict[str, Any], parameters: dict[str, Any]) -> str:
-    """Return the setting of a search's row as text: what was drawn besides the method, `margin 0.2, weight 0.13`.
+    """Return the setting of a search's row as text: the values drawn besides the method, `margin 0.2, weight 0.13`.
 
     `config` is the nested configuration of the row, and `parameters` its drawn values by dotted key.
     """
@@ -110,15 +110,15 @@ def tuned_setting(config: dict[str, Any], parameters: dict[str, Any]) -> str:
 
 
 def _without_method(config: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return the drawn `parameters` of a row without what its method's name says. `config` is its configuration."""
+    """Return the drawn `parameters` of a row without seed, embedding mode and the loss's name, which is in `config`."""
     left = {key: _beside_method(key, value, config) for key, value in parameters.items() if key not in UNSAID}
     return {key: value for key, value in left.items() if value is not None}
 
 
 def _beside_method(key: str, value: Any, config: dict[str, Any]) -> Any:
-    """Return the drawn `value` of `key` without what the method's name says; None if nothing remains.
+    """Return the drawn `value` of `key`; if it is the label of a loss, without the loss's name, which is in `config`.
 
-    The method is that of `config`, the configuration that the value was drawn for.
+    For a loss, None is returned if nothing remains of the label. The name is left out since the method's name has it.
     """
     if key == "loss":
         return str(value).removeprefix(str(config["loss"]["name"])).strip() or None

@@ -1,7 +1,7 @@
 """The row that all tables about a sweep are made of, and the table of an ablation.
 
-A row is one configuration with its seeds. Such rows make up the table at the end of a launch, the descriptions in
-MLflow, the leaderboard and the report. For a report, `ablation.py` adds settings, estimates and differences.
+A row is one configuration with its seeds. Rows make up the table at the end of a launch, the descriptions in MLflow,
+the leaderboard and the report. For a report, `ablation.py` adds settings, estimates and differences.
 """
 
 from collections.abc import Iterable, Sequence
@@ -40,11 +40,12 @@ class Estimate(Interval):
 class Difference:
     """Difference between a row and its baseline in one metric: the row's value minus the baseline's, in points.
 
-    It is paired by seed, or by query if there are intervals over the queries of single runs.
+    Values are paired by seed, or by query if the intervals are over the queries of single runs.
 
     Attributes:
         baseline: Name of the baseline's configuration.
         label: Method of the baseline: `triplet`, `triplet_l2`.
+        estimate: Mean difference with its interval, in points.
         p: p-value of the two-sided paired t-test; None if there is no test, as in a pairing by query.
         p_holm: p-value corrected by Holm's method for all differences of the table.
     """
@@ -66,9 +67,9 @@ class Row:
         metric: Name of the sweep's metric.
         ran: Trials whose values are used for the row's estimates.
         method: Name of the method, see `method_of`: `triplet`, `triplet_l2`, `triplet + MDR`.
-        setting: Text that describes the row beside its method: what a grid varied, or all that a search drew for the
-            row. In a grid, the settings of rows with the same baseline differ only in their part on MDR.
-        values: Value of each parameter that varies between the rows, by dotted key.
+        setting: Text with the values that a grid varied, or that a search drew: `margin 0.2, weight 0.1`. In a grid,
+            the settings of rows with the same baseline differ only in the values that concern MDR.
+        values: Value of each parameter that varies between the table's rows, by dotted key.
         estimates: Estimate of each metric, in percent, by the metric's name: `test/recall_at_1`.
         differences: Differences to the row's baselines in the table's metric; empty for a row without baselines.
     """
@@ -109,7 +110,7 @@ class Row:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Drawn values by dotted key. A section that was chosen for MDR is replaced by its keys, see `drawn`."""
+        """Drawn values by dotted key. If a whole section was drawn for MDR, its keys replace it, see `drawn`."""
         return drawn(self.first.config, self.first.parameters)
 
     @property
@@ -192,13 +193,13 @@ def best_of(trial: RecordedTrial, metric: str) -> tuple[float, int] | None:
 
 
 def best_parameters(trial: RecordedTrial, metric: str) -> dict[str, Any]:
-    """Return the parameters that the best epoch of `trial` by `metric` was trained with. They may change in a trial."""
+    """Return the parameters of `trial` in its best epoch by `metric`. Population based training may change them."""
     best = best_of(trial, metric)
     return trial.record.parameters if best is None else trial.record.parameters_in(best[1])
 
 
 def said_parameters(trials: Sequence[RecordedTrial], metric: str) -> dict[str, str]:
-    """Return the parameters of each of `trials` at its best `metric` as one short line, by the trial's name.
+    """Return a short line with the parameters of each of `trials` at its best epoch by `metric`, by the trial's name.
 
     Different parameters have different lines: numbers get more digits if the lines would be equal otherwise.
     """
@@ -207,9 +208,9 @@ def said_parameters(trials: Sequence[RecordedTrial], metric: str) -> dict[str, s
 
 
 def rows_of(trials: Iterable[RecordedTrial], metric: str) -> list[Row]:
-    """Return a row for each configuration in `trials`, in the order in which they started.
+    """Return a row for each configuration in `trials`, in the order in which the configurations started.
 
-    `metric` is the metric of the sweep.
+    `metric` is the metric that the sweep maximises.
     """
     by_name = {trial.record.name: trial for trial in trials}
     groups = by_configuration(trial.record for trial in by_name.values())
@@ -224,9 +225,9 @@ def result_rows(result: SweepResult) -> list[Row]:
 
 
 def best_so_far(records: Sequence[TrialRecord], metric: str) -> dict[str, TrialRecord]:
-    """Return the first seed of each arm's best configuration in `records`, by arm. An arm without a value is left out.
+    """Return by arm the record of the first seed of the arm's best configuration. Arms without a value are left out.
 
-    A configuration is judged by its `Row.value` of `metric`. Among equal ones, the one that started first is the best.
+    Configurations in `records` are compared by `Row.value` of `metric`. Of equal ones, the first to start is the best.
     """
     found: dict[str, tuple[float, TrialRecord]] = {}
     for row in rows_of([RecordedTrial(record, "", {}) for record in records], metric):

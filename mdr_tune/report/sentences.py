@@ -30,14 +30,14 @@ SAID: dict[Verdict, str] = {
 
 @dataclass(frozen=True)
 class _Group:
-    """Differences that are described together, because all are differences to the same kind of baseline."""
+    """Differences to baselines of the same kind, each with its row. `name` begins the sentences: `MDR over triplet`."""
 
     name: str
     found: list[tuple[Row, Difference]]
 
 
 def summary_sentences(evidence: SweepEvidence, table: AblationTable) -> list[str]:
-    """Return a summary of `table` in at most five sentences, made from `evidence`: the best row, and what MDR gains."""
+    """Return at most five sentences on the `table` that was made from `evidence`: the best row, and what MDR gains."""
     sentences = [*_best_row(evidence, table)]
     if not sentences:
         return ["No trial ran to its end: there is nothing to compare."]
@@ -53,7 +53,7 @@ def summary_sentences(evidence: SweepEvidence, table: AblationTable) -> list[str
 def _best_row(evidence: SweepEvidence, table: AblationTable) -> list[str]:
     """Return a sentence on the best row of `table`, as a list of one; an empty list if no row has a value.
 
-    Rows are compared on the classes by which the launch of `evidence` chose: the validation classes, as a rule.
+    The best row is the best one on the classes on which the launch chose epochs, usually the validation classes.
     """
     chosen_by = best_key(evidence.sweep.metric)
     by = chosen_by if chosen_by in table.metrics else table.metric
@@ -100,9 +100,10 @@ def _n(estimate: Estimate) -> str:
 
 
 def _groups(evidence: SweepEvidence, table: AblationTable) -> list[_Group]:
-    """Return the differences of `table` in two groups: to the row's own method without MDR, and to other methods.
+    """Return the differences of `table` in two groups: to the row's own loss without MDR, and to other baselines.
 
-    If a difference is not a mere gain of MDR (by `_is_gain`, which reads `evidence`), all differences are in one group.
+    A group without differences is left out. If a difference shows more than what MDR gains (see `_is_gain`), all
+    differences are in one group.
     """
     rows = {row.name: row for row in table.rows}
     found = [(row, difference) for row in table.rows for difference in row.differences]
@@ -120,10 +121,10 @@ def _groups(evidence: SweepEvidence, table: AblationTable) -> list[_Group]:
 
 
 def _is_gain(evidence: SweepEvidence, table: AblationTable, row: Row, baseline: Row) -> bool:
-    """Return whether the difference of `row` and `baseline` shows what MDR gains. For this, only `row` may have MDR.
+    """Return whether the difference of `row` and `baseline` shows what MDR gains: only `row` has MDR.
 
-    If `table` is of a grid, their configurations in `evidence` must also be equal otherwise, except for the embedding
-    mode. In a search, they need not be equal, since each arm was tuned on its own.
+    In a `table` of a grid, the configurations of both rows in `evidence` must also be equal except for MDR, embedding
+    mode and seed. In a search, they may differ, since each arm was tuned on its own.
     """
     if not row.has_mdr or baseline.has_mdr:
         return False
@@ -167,7 +168,7 @@ def _range(group: _Group, title: str, is_corrected: bool) -> str:
 
 
 def _counts(found: list[tuple[Row, Difference]]) -> str:
-    """Return in words how many rows of the differences `found` are better, worse, or neither. Worse rows are named."""
+    """Return words for how many of the differences `found` are better, worse or neither. Worse rows are named."""
     rows: dict[str, list[Row]] = {verdict: [] for verdict in SAID}
     for row, difference in found:
         rows[difference.verdict].append(row)
@@ -225,7 +226,7 @@ def verdict(result: SweepResult) -> list[str]:
 
 
 def best_trial(result: SweepResult) -> str:
-    """Return the winner of `result` in words: `mdr-007 (margin 0.2): Recall@1 62.50 at epoch 2, test Recall@1 57.5`."""
+    """Return the winner of `result` as text: `mdr-007 (margin 0.2): Recall@1 62.50 at epoch 2, test Recall@1 57.50`."""
     winner, label = result.winner, metric_label(result.metric)
     assert winner is not None
     rows = result_rows(result)
@@ -252,8 +253,8 @@ def _seeds(row: Row) -> int:
 def gains(result: SweepResult) -> dict[str, float]:
     """Return the gains of the best MDR trial of `result` over each baseline, in points, by metric name.
 
-    Each baseline has a gain on the validation classes, such as `gain/val_over_triplet`, unless the protocol is the
-    authors', and one on the test classes. A grid has no gains, since its rows are compared one by one.
+    For the baseline `triplet`, they are `gain/val_over_triplet`, except with the authors' protocol, which chooses on
+    test classes, and `gain/test_over_triplet`. A grid has no gains, since its rows are compared one by one.
     """
     found: dict[str, float] = {}
     best = _best_rows(result)
@@ -282,9 +283,9 @@ def _gain_over(arm: str, found: dict[str, float], label: str) -> str:
 
 
 def _not_better(found: dict[str, float], baselines: Sequence[str]) -> list[str]:
-    """Return sentences on those of `baselines` that are as good as or better than the chosen MDR trial.
+    """Return a sentence for each split on which some of `baselines` are as good as or better than the MDR trial.
 
-    `found` are the gains of this trial in points, as `gains` returns them.
+    `found` are the gains of the MDR trial in points, as `gains` returns them.
     """
     lines = []
     for split, classes in (("val", "validation"), ("test", "test")):
@@ -309,7 +310,7 @@ def _arms_choice(result: SweepResult) -> str:
 
 
 def _budget(result: SweepResult) -> str:
-    """Return in words how many trials and epochs each arm of `result` had. Early stopping makes the epochs differ."""
+    """Return words for how many trials and epochs each arm of `result` had. Early stopping makes the epochs differ."""
     parts = []
     for arm in result.best:
         records = [record for record in result.records if record.arm == arm]

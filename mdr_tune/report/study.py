@@ -37,7 +37,7 @@ important one with 12 and 16 trials, but not with 30.
 
 
 def make_study(found: AtBudget) -> optuna.Study:
-    """Return an Optuna study with a trial for each of the trials of `found`. Parameters with one value are left out."""
+    """Return an Optuna study with the compared trials in `found`. Parameters with a single value are left out."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(directions=["maximize"] * len(found.values[0]))
     keys = list(dict.fromkeys(key for record in found.records for key in record.parameters))
@@ -65,7 +65,7 @@ def make_study(found: AtBudget) -> optuna.Study:
 def importances(study: optuna.Study) -> dict[str, float]:
     """Return the share of each parameter of `study` in the variation of the first objective, the largest first.
 
-    The shares sum to 1. Below `MIN_FOR_CONDITIONAL` trials, parameters that only some trials have are left out.
+    The shares sum to 1. With fewer than `MIN_FOR_CONDITIONAL` trials, parameters that some trials lack are left out.
     """
     names = list(dict.fromkeys(name for trial in study.trials for name in trial.params))
     if len(study.trials) < MIN_FOR_CONDITIONAL:
@@ -112,7 +112,7 @@ def _stored(distribution: BaseDistribution, value: Any, said: dict[str, str]) ->
 
 
 def choices_in_words(values: list[Any]) -> dict[str, str]:
-    """Return a short name of each different value in `values`, by its `repr`. Names that would be equal get numbers."""
+    """Return a short name for each value in `values`, by the value's `repr`. Names that would be equal get numbers."""
     different = {repr(value): value for value in values}
     texts = [_cut(text) for text in tell_apart(list(different.values()), describe_value)]
     numbered = [_cut(f"{i}: {text}") if texts.count(text) > 1 else text for i, text in enumerate(texts, 1)]

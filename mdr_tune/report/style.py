@@ -88,7 +88,7 @@ def styled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def optuna_pyplot() -> Iterator[Any]:
-    """Yield Matplotlib's pyplot without a screen, with Optuna's plots in this style. Close all figures afterwards."""
+    """Yield pyplot, set to draw without a screen and Optuna's plots in `STYLE`. All figures are closed at the end."""
     import matplotlib
 
     matplotlib.use("Agg")

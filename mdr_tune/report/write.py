@@ -30,9 +30,9 @@ from mdr_tune.report.sentences import summary_sentences
 
 @dataclass(frozen=True)
 class Report:
-    """A report that was written.
+    """A report that was written into `folder`. The first of its `files` is the HTML page.
 
-    Its files begin with the page. There is a table for each sweep, in the order in which the sweeps were given.
+    `tables` has a table for each sweep, in the order in which the sweeps were given.
     """
 
     folder: Path

@@ -31,7 +31,7 @@ _SPECIAL = {
 
 
 def escape(text: str) -> str:
-    """Return `text` escaped for LaTeX, in any font encoding. Characters that usual fonts may lack become `?`."""
+    """Return `text` with LaTeX's special characters escaped. Characters that usual fonts may lack become `?`."""
     return "".join(_SPECIAL.get(character, character if _is_plain(character) else "?") for character in text)
 
 
@@ -41,7 +41,7 @@ def _is_plain(character: str) -> bool:
 
 
 def latex(section: Section) -> str:
-    """Return the LaTeX of `section`: the table of values, and that of differences if there are any."""
+    """Return the LaTeX of `section`: its table of values and, if there are differences, its table of differences."""
     table = section.table
     parts = ["% needs \\usepackage{booktabs}", _values(section)]
     if texts.differences_of(table):
@@ -61,7 +61,7 @@ def overview_latex(overview: Overview) -> str:
 def _groups(groups: list[tuple[str, int]], first: int) -> tuple[list[str], str]:
     """Return the headings above groups of columns, and the lines that are drawn below these headings.
 
-    `groups` has the title and the number of columns of each group. `first` is the first group's first column, from 1.
+    `groups` has the title and the number of columns of each group. The first group begins at column `first`, from 1.
     """
     heads, rules = [], []
     for name, width in groups:
@@ -110,17 +110,17 @@ def _differences(section: Section) -> str:
 
 
 def _line(cells: list[str]) -> str:
-    """Return a row of LaTeX `cells`.
+    """Return a row of a LaTeX table with these `cells`.
 
-    LaTeX would take a bracket at the start of a row for an argument of the `\\\\` before it. A row that begins with a
-    bracket therefore begins with an empty group.
+    LaTeX would take a bracket at the start of a row for an argument of the `\\\\` before it. An empty group is put
+    before such a bracket.
     """
     line = " & ".join(cells)
     return ("{}" if line.startswith("[") else "") + line + r" \\"
 
 
 def _float(lines: list[str], columns: str, caption: str, label: str) -> str:
-    """Return a LaTeX `table` of `lines`. Unlike `caption`, `label` is not escaped: it is made of a file name."""
+    """Return a LaTeX `table` of the rows `lines` with the alignments `columns`, `lrr`. Only `caption` is escaped."""
     return "\n".join(
         [
             r"\begin{table}",

@@ -18,9 +18,9 @@ def escape(text: str) -> str:
 
 
 def table_lines(titles: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int) -> list[str]:
-    """Return the lines of a Markdown table with the `titles` of columns and the cells of `rows`, which it escapes.
+    """Return the lines of a Markdown table with the column `titles` and the cells of `rows`. All texts are escaped.
 
-    Columns from the index `numbers_from` on are aligned to the right.
+    Columns from the index `numbers_from` on, counted from 0, are aligned to the right.
     """
     rules = ["---" if column < numbers_from else "---:" for column in range(len(titles))]
     cells = [[escape(cell) for cell in row] for row in rows]
@@ -106,7 +106,7 @@ def _figure(section: Section, title: str, caption: str, png: Path) -> list[str]:
 
 
 def _code(text: str) -> list[str]:
-    """Return `text` unchanged in a code block. Its fence is longer than any run of backticks in the text."""
+    """Return the lines of a code block with the YAML `text`. The fence is longer than any run of backticks in it."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}yaml", *text.rstrip("\n").splitlines(), fence]

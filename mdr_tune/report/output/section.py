@@ -16,9 +16,9 @@ DIFFERENCES, TRIALS = "_differences", "_trials"
 
 @dataclass(frozen=True)
 class Section:
-    """The part of a report about one sweep: its records in MLflow, their table and figures, and a summary in sentences.
+    """The part of a report about one sweep: records read from MLflow, table, figures, and a summary in `sentences`.
 
-    `slug` is the name of the sweep's files, unique in the report, of letters, digits, `.`, `_` and `-`.
+    `slug` begins the names of the sweep's files. It is unique in the report, of letters, digits, `.`, `_` and `-`.
     """
 
     slug: str
@@ -34,7 +34,7 @@ class Section:
 
 
 def slugs(names: Sequence[str]) -> list[str]:
-    """Return a file name for each sweep in `names`. Sweeps whose files would have the same name get numbers."""
+    """Return a name without ending for the files of each sweep in `names`. A name that is taken gets a number."""
     found: list[str] = []
     taken = {OVERVIEW}
     for name in names:
@@ -48,5 +48,5 @@ def slugs(names: Sequence[str]) -> list[str]:
 
 
 def _files(slug: str) -> set[str]:
-    """Return the names of the tables of the sweep called `slug`, in lower case: some file systems ignore the case."""
+    """Return the names of the table files of a sweep with this `slug`, in lower case: some file systems ignore case."""
     return {slug.lower() + ending for ending in ("", DIFFERENCES, TRIALS)}

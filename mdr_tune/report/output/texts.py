@@ -13,7 +13,7 @@ NONE = "\N{EN DASH}"
 
 
 def number(value: float) -> str:
-    """Return `value`, in percent, with two decimals. In this field, seeds already differ in the first decimal."""
+    """Return the percentage `value` as text with two decimals. Results of two seeds already differ in the first."""
     return f"{_rounded(value):.2f}".replace("-", MINUS)
 
 
@@ -27,9 +27,9 @@ def _rounded(value: float) -> float:
 
 
 def spread(estimate: Estimate) -> str:
-    """Return the interval of `estimate` as text, or an empty text if it has none.
+    """Return the interval of `estimate` as text; empty if there is none.
 
-    It is `± 0.45` over seeds, and `[71.20, 74.00]` over queries.
+    An interval over seeds is `± 0.45`, and an interval over queries is `[71.20, 74.00]`.
     """
     if estimate.low is None or estimate.high is None:
         return ""
@@ -39,7 +39,7 @@ def spread(estimate: Estimate) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """Return the interval of a difference's `estimate` as text, `[+0.41, +1.99]`; a dash if it has none."""
+    """Return the interval of a difference's `estimate` as text, `[+0.41, +1.99]`; a dash if there is none."""
     if estimate.low is None or estimate.high is None:
         return NONE
     return f"[{signed(estimate.low)}, {signed(estimate.high)}]"
@@ -48,8 +48,8 @@ def interval(estimate: Estimate) -> str:
 def p_value(p: float | None) -> str:
     """Return the p-value `p` as text, `0.012` or `< 0.001`; a dash if there is none.
 
-    A value from 0.1 on has two decimals, a smaller one three. It has four if three would read 0.050, so that the text
-    shows on which side of 0.05 it is.
+    A value of 0.1 or more has two decimals, a smaller value three. A value that would read 0.050 has four decimals, so
+    that the text shows on which side of 0.05 the value is.
     """
     if p is None:
         return NONE
@@ -67,7 +67,7 @@ def pairs(difference: Difference) -> str:
 
 
 def seeds_in(row: Row, metric: str) -> int:
-    """Return the number of seeds in the mean of `metric` of `row`. A seed that ran to its end may lack a test value."""
+    """Return the number of seeds in the mean of `metric` of `row`: those that ran to their end and have a value."""
     estimate = row.estimates.get(metric)
     if estimate is None:
         return 0
@@ -81,7 +81,7 @@ def seeds(row: Row, metric: str) -> str:
 
 
 def splits(metrics: Sequence[str]) -> list[tuple[str, int]]:
-    """Return the headings above a table's columns of `metrics`: each split, and how many adjacent columns it spans."""
+    """Return the headings above the columns of `metrics`: each split, and the number of adjacent columns it spans."""
     found: list[tuple[str, int]] = []
     for metric in metrics:
         split = split_of(metric)
@@ -103,7 +103,7 @@ def highest(table: AblationTable) -> dict[str, str]:
 
 
 def is_separated(row: Row) -> bool:
-    """Return whether `row` is `better` than each of its baselines; false for a row without baselines."""
+    """Return whether `row` has the verdict `better` against all of its baselines; false for a row without baselines."""
     return bool(row.differences) and all(difference.verdict == "better" for difference in row.differences)
 
 
@@ -112,7 +112,7 @@ DIFFERENCE_TITLES = ("baseline", "verdict", "difference", "95 % interval", "pair
 
 
 def difference_cells(difference: Difference) -> list[str]:
-    """Return the cells of `difference` in a table."""
+    """Return the table cells of `difference`, in the order of `DIFFERENCE_TITLES`."""
     return [
         difference.label,
         difference.verdict,
@@ -125,12 +125,12 @@ def difference_cells(difference: Difference) -> list[str]:
 
 
 def name_titles(table: AblationTable) -> list[str]:
-    """Return the titles of the columns that name a row of `table`: `method`, after `setting` if any row has one."""
+    """Return the titles of the columns that name a row: `setting` and `method`, or `method` if no row has a setting."""
     return ["setting", "method"] if any(row.setting for row in table.rows) else ["method"]
 
 
 def name_cells(table: AblationTable, row: Row) -> list[str]:
-    """Return the cells that name `row` in the columns of `name_titles` of `table`."""
+    """Return the cells that name `row` of `table`, in the order of `name_titles`."""
     return [row.setting, row.method] if len(name_titles(table)) == 2 else [row.method]
 
 
@@ -140,7 +140,7 @@ def differences_of(table: AblationTable) -> list[tuple[Row, Difference]]:
 
 
 def glossary(methods: Sequence[str]) -> str:
-    """Return sentences that explain Recall@K, and what a newcomer does not know in the names of `methods`."""
+    """Return sentences that explain Recall@K, and the endings `_l2` and ` + MDR` if names in `methods` have them."""
     parts = ["Recall@K: the percentage of images that have one of their own class among the K nearest others."]
     on_sphere = next((method for method in methods if method.removesuffix(WITH_MDR).endswith("_l2")), None)
     if on_sphere is not None:
@@ -157,12 +157,12 @@ _PROTOCOLS = {
 
 
 def protocol(name: str) -> str:
-    """Return in a few words on which classes the protocol `name` chooses the best epoch of each trial."""
+    """Return words for the classes on which the protocol `name`, `validation` or `paper`, chooses the best epochs."""
     return _PROTOCOLS.get(name, name)
 
 
 def caption(table: AblationTable) -> str:
-    """Return a few sentences on the values of `table`: data, protocol, seeds and intervals."""
+    """Return the caption of the values of `table`: data set, protocol, number of seeds, and kind of intervals."""
     counts = sorted({seeds_in(row, table.metric) for row in table.rows} - {0})
     over = {e.over for row in table.rows for e in row.estimates.values() if e.low is not None}
     parts = [f"{table.data}, percent, {protocol(table.protocol)}."]
@@ -186,7 +186,7 @@ def differences_caption(table: AblationTable) -> str:
 
 
 def value(estimate: Estimate | None) -> str:
-    """Return `estimate` as text, the mean with its interval: `79.92 ± 0.45`; a dash if it is None."""
+    """Return the mean of `estimate` with its interval as text: `79.92 ± 0.45`. Return a dash for None."""
     return NONE if estimate is None else " ".join(filter(None, (number(estimate.mean), spread(estimate))))
 
 
@@ -197,7 +197,7 @@ def overview_caption(overview: Overview) -> str:
 
 
 def overview_groups(overview: Overview) -> list[tuple[str, int]]:
-    """Return the heading above the columns of each sweep of `overview`, with the number of these columns."""
+    """Return for each sweep of `overview` the heading above its columns, and the number of its columns."""
     found: dict[tuple[str, str], int] = {}
     for column in overview.columns:
         found[column.sweep, column.data] = found.get((column.sweep, column.data), 0) + 1

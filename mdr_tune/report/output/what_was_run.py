@@ -28,7 +28,7 @@ _ERROR_CHARACTERS = 300
 
 
 def state(evidence: SweepEvidence) -> str | None:
-    """Return a sentence on how far the launch of `evidence` has come; None if it is finished."""
+    """Return a sentence on how many trials of the launch of `evidence` have ended; None if the launch is finished."""
     sweep = evidence.sweep
     ended = sum(record.ended for record in sweep.records)
     of_all = f"{ended} of {count(len(sweep.records), 'trial')} that it started had ended"
@@ -41,19 +41,19 @@ def state(evidence: SweepEvidence) -> str | None:
 
 
 def incomplete(evidence: SweepEvidence) -> str | None:
-    """Return a warning if the launch of `evidence` has not ended, or if trials are left out since they were deleted."""
+    """Return a warning if the launch of `evidence` has not ended, or if trials were deleted in MLflow; else None."""
     gone = sorted(evidence.deleted)
     left_out = f"Left out, since deleted in MLflow: {', '.join(gone)}." if gone else None
     return " ".join(filter(None, [state(evidence), left_out])) or None
 
 
 def protocol(evidence: SweepEvidence) -> str:
-    """Return a sentence on the classes on which epochs and configurations of `evidence` were chosen."""
+    """Return a sentence that says on which classes the launch of `evidence` chose epochs and configurations."""
     return _PROTOCOLS.get(evidence.facts.protocol, evidence.facts.protocol)
 
 
 def what_was_run(evidence: SweepEvidence) -> list[tuple[str, str]]:
-    """Return the known facts of the launch of `evidence`, such as its command and versions, as names and texts."""
+    """Return the known facts of the launch of `evidence` as pairs of name and text: `Command`, `Versions` and so on."""
     facts, sweep = evidence.facts, evidence.sweep
     outcomes = Counter(record.outcome.replace("_", " ") for record in sweep.records)
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
@@ -83,7 +83,7 @@ def _when(evidence: SweepEvidence) -> str:
 
 
 def failed_trials(evidence: SweepEvidence) -> list[tuple[str, str, str]]:
-    """Return name, outcome and reason of the trials of `evidence` that failed, diverged or were killed."""
+    """Return name, outcome and reason of each trial of `evidence` that failed, diverged or was killed."""
     bad = [record for record in evidence.sweep.records if record.outcome in ("failed", "diverged", "killed")]
     return [(record.name, record.outcome, _why(record.error)) for record in bad]
 
@@ -94,6 +94,6 @@ def _why(error: str | None) -> str:
 
 
 def how_the_numbers_were_made(evidence: SweepEvidence, table: AblationTable) -> list[str]:
-    """Return sentences on how values, intervals and p-values of `table`, made from `evidence`, were computed."""
+    """Return sentences on how values, intervals and p-values of `table` were computed from `evidence`."""
     over_queries = any(e.over == "queries" for row in table.rows for e in row.estimates.values())
     return [protocol(evidence), *(_FROM_ONE_RUN if over_queries else _FROM_SEEDS)]

@@ -1,4 +1,4 @@
 """The figures of a report, one in each file.
 
-A figure's function takes the records of a launch and its table, and returns a drawing, or None without data.
+The function of a figure takes the records and the table of a launch. It returns a `Drawing`, or None without data.
 """

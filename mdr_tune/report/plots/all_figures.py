@@ -32,9 +32,9 @@ FIGURES: dict[str, Callable[[SweepEvidence, AblationTable], Drawing | None]] = {
 
 
 def draw(evidence: SweepEvidence, table: AblationTable, folder: Path) -> list[ReportFigure]:
-    """Draw the figures of the launch in `evidence` and `table` as PNG and SVG into `folder`, which is made if need be.
+    """Draw all figures of a launch as PNG and SVG into `folder`, which is made if need be, and return the figures.
 
-    A figure whose data are missing is left out.
+    `evidence` has the launch's records, `table` its table. A figure whose data are missing is left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = []

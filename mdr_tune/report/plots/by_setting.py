@@ -54,10 +54,10 @@ def number_of(row: Row, key: str) -> float | None:
 
 
 def number_varied(rows: Sequence[Row]) -> str | None:
-    """Return the parameter that can be the x axis of lines through `rows`; None if there is none.
+    """Return the dotted key of the parameter over which `rows` can be drawn as lines; None if there is none.
 
-    Its values are numbers, no method has two rows with the same number, and some method has at least two numbers. Of
-    several such parameters, the one with the most numbers in a single method is returned.
+    The values of such a parameter are numbers, no method has two rows with the same number, and some method has at
+    least two numbers. Of several such parameters, the one with the most numbers in a single method is returned.
     """
 
     def values(key: str, method: str) -> list[float]:
@@ -104,7 +104,8 @@ def _lines(table: AblationTable, rows: list[Row], key: str) -> Drawing:
 def beside(value: float, numbers: list[float], share: float) -> float:
     """Return a position beside `value` for a method's point, so that error bars of methods do not hide each other.
 
-    `numbers` are all values on the axis, ascending. The distance from `value` is the `share` of their range.
+    `numbers` are all values on the axis, ascending. The position is to the right of `value` by `share` of their range
+    (on a logarithmic axis, of the range of their logarithms), or to the left if `share` is negative.
     """
     if is_log(numbers):
         return float(value * (numbers[-1] / numbers[0]) ** share)
@@ -112,7 +113,7 @@ def beside(value: float, numbers: list[float], share: float) -> float:
 
 
 def is_log(numbers: list[float]) -> bool:
-    """Return whether the axis of `numbers`, in ascending order, is logarithmic, see `LOG_RATIO`."""
+    """Return whether an axis for `numbers`, in ascending order, should be logarithmic; see `LOG_RATIO`."""
     return numbers[0] > 0 and numbers[-1] / numbers[0] >= LOG_RATIO
 
 
@@ -170,8 +171,8 @@ def _points(table: AblationTable, rows: Sequence[Row]) -> Drawing:
 def group_name(table: AblationTable, row: Row) -> str:
     """Return the name of the group of points in which `row` of `table` is drawn.
 
-    It is the loss if the setting does not vary. If the setting varies, it is the setting, preceded by the loss if there
-    are more than `MOST_METHODS` methods.
+    A group is named by the loss if all rows have the same setting. Otherwise it is named by the setting, preceded by
+    the loss if there are more than `MOST_METHODS` methods.
     """
     base = row.loss_name
     several_settings = len({other.setting for other in table.rows}) > 1

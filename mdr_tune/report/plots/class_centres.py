@@ -1,6 +1,6 @@
-"""Plot the centres of the test classes of up to three rows in the plane. t-SNE keeps neighbouring centres together.
+"""Plot the class centres (mean embeddings) of the test classes in the plane by scikit-learn's t-SNE, for some rows.
 
-Source: van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 2008; as scikit-learn implements it.
+t-SNE keeps neighbouring centres together. Source: van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 2008.
 """
 
 from typing import TYPE_CHECKING
@@ -27,9 +27,9 @@ SEED = 0
 
 
 def class_centres(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the class centres of the best row of `table` with MDR and of its baselines, all at one seed.
+    """Draw the class centres of the best row of `table` with MDR and of its baselines, all of the same seed.
 
-    They are recorded in `evidence`. None if there are too few of them.
+    The centres are recorded in `evidence`. None if the rows share fewer than `FEWEST_CLASSES` classes.
     """
     rows = best_and_baselines(table, lambda row: bool(_seeds(evidence, row)), MOST_PANELS)
     if not rows:
@@ -59,7 +59,7 @@ def class_centres(evidence: SweepEvidence, table: AblationTable) -> Drawing | No
 
 
 def shared_classes(details: list[TestDetails]) -> np.ndarray:
-    """Return the classes that all `details` share, (C,), ascending; of more than `MOST_CLASSES`, a random choice."""
+    """Return the classes that all `details` share, (C,), ascending; a random choice if more than `MOST_CLASSES`."""
     common = details[0].centre_labels
     for found in details[1:]:
         common = np.intersect1d(common, found.centre_labels)

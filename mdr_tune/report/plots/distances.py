@@ -26,7 +26,10 @@ def density(counts: list[int]) -> np.ndarray:
 
 
 def distances(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the distances in the best row of `table` with MDR and in its baselines, a column for each recorded epoch."""
+    """Draw histograms of the distances for the best row of `table` with MDR and its baselines; None without distances.
+
+    Each row has a line of panels, each recorded epoch a column.
+    """
     rows = best_and_baselines(table, lambda row: _seed(row) is not None, MOST_ROWS)
     if not rows:
         return None

@@ -1,4 +1,4 @@
-"""The data of a figure in memory and in files, and the parts that several figures share: panels, error bars, axes."""
+"""The classes of a figure in memory and in files, and code that several figures share: panels, error bars, axes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Drawing:
 class ReportFigure:
     """A figure in files: a PNG at 150 dots an inch, and an SVG that draws text as paths and refers to no other file.
 
-    `name` is that of the files without their ending. `caption` is also the text for readers who cannot see the figure.
+    `name` is the files' name without an ending. `caption` is also the text for readers who cannot see the figure.
     """
 
     name: str
@@ -49,8 +49,8 @@ def new_figure(height: float) -> "Figure":
 def panel_grid(panels: int, height: float, share_y: bool = True) -> tuple["Figure", list["Axes"]]:
     """Return a figure with `panels` panels, each `height` inches high, and their axes.
 
-    The panels are in rows of up to three; four are in two rows of two. All share the x axis, and with `share_y` the y
-    axis.
+    A line has up to three panels; four panels are in two lines of two. All panels share the x axis, and with `share_y`
+    also the y axis.
     """
     columns = 2 if panels == 4 else min(panels, 3)
     rows = -(-panels // columns)
@@ -114,10 +114,7 @@ def draw_estimates(
 
 
 def within_percent(axes: "Axes", axis: str) -> None:
-    """Limit one axis of `axes` to 0 and just above 100 percent, since intervals can reach further.
-
-    `axis` is `x` or `y`.
-    """
+    """Limit the `axis` (`x` or `y`) of `axes` to 0 to 100.5 percent, because intervals can reach further."""
     low, high = axes.get_xlim() if axis == "x" else axes.get_ylim()
     limits = (max(low, 0.0), min(high, 100.5))
     if axis == "x":

@@ -29,21 +29,21 @@ RIGHT, WRONG = "\N{CHECK MARK}", "\N{BALLOT X}"
 
 
 def gallery_best(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw queries with the highest average precision for some rows of `table`; None if `evidence` has no pictures."""
+    """Draw the queries with the highest average precision in some rows of `table`; None without pictures."""
     return _gallery(evidence, table, "best")
 
 
 def gallery_worst(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw queries with the lowest average precision for some rows of `table`; None if `evidence` has no pictures."""
+    """Draw the queries with the lowest average precision in some rows of `table`; None without pictures."""
     return _gallery(evidence, table, "worst")
 
 
 def shown_queries(
     evidence: SweepEvidence, row: Row, kind: Literal["best", "worst"]
 ) -> tuple[int, list[ShownQuery]] | None:
-    """Return the first seed of `row` with pictures in `evidence` of queries of this `kind`, and these queries.
+    """Return a training seed of `row`, and its best or worst queries (`kind`) with their pictures from `evidence`.
 
-    None if no seed has such pictures.
+    The lowest seed that has such queries is taken. None if no seed has any.
     """
     for seed in sorted(row.seeds):
         details = evidence.details.get(row.records[seed].name)
@@ -84,7 +84,7 @@ def _gallery(evidence: SweepEvidence, table: AblationTable, kind: Literal["best"
 
 
 def _left_out(table: AblationTable, shown: list[Row]) -> str:
-    """Return a sentence on the methods of `table` that no row in `shown` has; empty if there are none."""
+    """Return a sentence that names the methods of `table` that no row in `shown` has; empty if there are none."""
     methods = [row.method for row in shown]
     left = [method for method in dict.fromkeys(row.method for row in table.rows) if method not in methods]
     if not left:

@@ -25,7 +25,7 @@ def curve_keys(metric: str) -> dict[str, str]:
 
 
 def learning_curves(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw a line over the epochs for each row of `table`, in a panel for each split that `evidence` has values of."""
+    """Draw the best rows of `table` as lines over the epochs, in a panel for each split; None without two epochs."""
     known = {key for trial in evidence.sweep.trials for epoch in trial.record.history for key in epoch}
     splits = {split: key for split, key in curve_keys(evidence.sweep.metric).items() if key in known}
 

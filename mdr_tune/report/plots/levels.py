@@ -53,7 +53,7 @@ def _has_mdr(row: Row) -> bool:
 
 
 def initial_levels(records: dict[int, TrialRecord], count: int) -> list[float] | None:
-    """Return the initial values of MDR's `count` levels, as means over the seeds in `records`; None if not listed."""
+    """Return the initial values of MDR's `count` levels, means over the seeds of `records`; None if not configured."""
     found = [(record.config.get("mdr") or {}).get("levels") for record in records.values()]
     if not all(isinstance(levels, list | tuple) and len(levels) == count for levels in found):
         return None
@@ -82,7 +82,7 @@ def _level(axes: "Axes", found: Series, initial: float | None, colour: str) -> N
 
 
 def level_shares(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw for each row of `table` with MDR which share of the pairs is nearest to each level, over the epochs."""
+    """Draw the share of pairs nearest to each level over the epochs, for rows of `table` with MDR; None if unknown."""
 
     def usable(row: Row) -> bool:
         keys = numbered(row.records, HELD) if row.has_mdr else []
@@ -126,7 +126,7 @@ def _shares(axes: "Axes", records: dict[int, TrialRecord]) -> None:
 
 
 def _name_area(axes: "Axes", epochs: list[int], place: int, height: float, name: str) -> None:
-    """Write the `name` of a level into its area on `axes`, at the index `place` of `epochs` and at `height`."""
+    """Write the `name` of a level into its area on `axes`, at the epoch `epochs[place]` and the `height` in percent."""
     side = "left" if place == 0 else "right" if place == len(epochs) - 1 else "center"
     box = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
     shift = {"left": 4, "right": -4, "center": 0}[side]
@@ -149,7 +149,7 @@ def _row_panels(
     x_label: str,
     y_label: str,
 ) -> "Figure":
-    """Return a figure with a panel for each of `rows`, drawn by `draw` from the records of the row by training seed.
+    """Return a figure with a panel for each of `rows`. `draw` gets the panel's axes and the row's records by seed.
 
     A panel is `height` inches high. `x_label` and `y_label` are the labels of the axes.
     """

@@ -12,7 +12,7 @@ _APART = 0.07
 
 
 def recall_at_k(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw a line for each row of `table` that has Recall@K for all K; None without such a row or with a single K."""
+    """Draw a line for each row of `table` that has Recall@K for all K; None without such a row, or with only one K."""
     ks = sorted(int(metric.removeprefix(_PREFIX)) for metric in table.metrics if metric.startswith(_PREFIX))
     metrics = [f"{_PREFIX}{k}" for k in ks]
     rows = few(table, MOST_ROWS, lambda row: all(metric in row.estimates for metric in metrics))

@@ -30,9 +30,9 @@ class Series:
 
 
 def series(records: Mapping[int, TrialRecord], key: str) -> Series | None:
-    """Return the values of the metric `key` over the epochs. `records` are those of the seeds, by training seed.
+    """Return the values of the metric `key` over the epochs. `records` has the record of each seed's trial, by seed.
 
-    Seeds without the metric are left out. None if no seed has the metric, or if the seeds that have it share no epoch.
+    Seeds without the metric are left out. None if no seed has the metric, or if the other seeds share no epoch.
     """
     values = {
         seed: {int(epoch["epoch"]): epoch[key] for epoch in record.history if math.isfinite(epoch.get(key, math.nan))}
@@ -53,7 +53,7 @@ def series(records: Mapping[int, TrialRecord], key: str) -> Series | None:
 
 
 def numbered(records: Mapping[int, TrialRecord], prefix: str) -> list[str]:
-    """Return the metrics in `records` named by `prefix` and a number, in order: `mdr/level_0`, `mdr/level_1`."""
+    """Return the metrics in `records` that are named `prefix` and a number, in order: `mdr/level_0`, `mdr/level_1`."""
     keys = {key for record in records.values() for epoch in record.history for key in epoch if key.startswith(prefix)}
     numbers = sorted(int(key.removeprefix(prefix)) for key in keys if key.removeprefix(prefix).isdigit())
     return [f"{prefix}{number}" for number in numbers]

@@ -30,7 +30,7 @@ def label(row: Row, width: int = LABEL_WIDTH) -> str:
 
 
 def best_in_words(table: AblationTable, rows: Sequence[Row]) -> str:
-    """Return a sentence on why a figure shows the last of `rows`: its mean of the metric of `table` is the highest."""
+    """Return a sentence that a figure shows the last of `rows` because its mean of the metric of `table` is highest."""
     among = "Of the rows with MDR the one" if rows[-1].has_mdr else "The row"
     return f" {among} with the highest mean of {full_title(table.metric)} is shown."
 
@@ -41,15 +41,15 @@ def sentence_start(text: str) -> str:
 
 
 def mean_of(table: AblationTable, row: Row) -> float:
-    """Return the mean of the metric of `table` in `row`; minus infinity if it has none."""
+    """Return the mean of `row` in the metric of `table`; minus infinity if the row has none."""
     return row.estimates[table.metric].mean if table.metric in row.estimates else float("-inf")
 
 
 def best_and_baselines(table: AblationTable, usable: Callable[[Row], bool], most: int = 3) -> list[Row]:
-    """Return the best row of `table` with MDR, preceded by its baselines: at most `most` rows, all of them `usable`.
+    """Return at most `most` rows of `table`: baselines of the best row with MDR, and this best row as the last one.
 
-    If no usable row has MDR, the best of all usable rows takes its place. `usable` says whether a row has what the
-    figure shows.
+    `usable` says whether a row has the data that the figure shows; other rows are left out. If no usable row has MDR,
+    the best of all usable rows is the last one.
     """
     rows = [row for row in table.rows if row.seeds and usable(row)]
     candidates = [row for row in rows if row.has_mdr] or rows
@@ -61,9 +61,9 @@ def best_and_baselines(table: AblationTable, usable: Callable[[Row], bool], most
 
 
 def few(table: AblationTable, most: int, usable: Callable[[Row], bool] = lambda _: True) -> list[Row]:
-    """Return at most `most` rows of `table` that are `usable`, in the order of the table.
+    """Return at most `most` rows of `table`, in the order of the table, for which `usable` returns true.
 
-    The best row is chosen first, then its baselines, then the next best rows.
+    The best row with MDR is chosen first, then its baselines, then the next best rows.
     """
     rows = [row for row in table.rows if row.seeds and usable(row)]
     if len(rows) <= most:
@@ -79,7 +79,7 @@ def of_all(
 ) -> str:
     """Return a sentence on how the rows in `shown` were chosen from `table`; empty if all rows are shown.
 
-    `among` says whether a row of `table` could be in the figure, and `what` is the word for such rows in the plural.
+    `among` says whether a row of `table` could be in the figure. `what` is the word for such rows: `rows with MDR`.
     """
     possible = sum(1 for row in table.rows if row.seeds and among(row))
     if len(shown) >= possible:
@@ -92,8 +92,8 @@ def of_all(
 def looks(table: AblationTable, shown: Sequence[Row]) -> dict[str, Look]:
     """Return the look of each row in `shown`, by the row's name.
 
-    If each row has a different method, the look is that of its method in `table`, as in all figures. Otherwise each row
-    has its own colour and shape. Rows with MDR have solid lines and filled points, rows without MDR dashed lines and
+    If no two rows have the same method, each row has the look of its method, see `method_looks`. Otherwise each row has
+    a colour and shape of its own. Rows with MDR have solid lines and filled points, rows without MDR dashed lines and
     hollow points.
     """
     methods = method_looks(table)
@@ -106,7 +106,7 @@ def looks(table: AblationTable, shown: Sequence[Row]) -> dict[str, Look]:
 
 
 def method_looks(table: AblationTable) -> dict[str, Look]:
-    """Return the look of each method of `table`, which is the same in all figures. Methods with MDR come first."""
+    """Return the look of each method of `table`, by the method's name. Looks are the same in all figures."""
     methods = list(dict.fromkeys(row.method for row in table.rows))
     without = [method for method in methods if not method.endswith(WITH_MDR)]
     ordered = [*[method for method in methods if method not in without], *without]
