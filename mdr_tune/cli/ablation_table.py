@@ -16,7 +16,7 @@ _STYLES = {"better": "green", "worse": "red", "not separated": "", "not known": 
 def print_ablation(console: Console, table: AblationTable) -> None:
     """Print the rows of `table`, their differences to the baselines, and its notes on `console`.
 
-    Only the sweep's own metric is shown. The report shows the others too.
+    Only the metric in which rows are compared is shown. The report shows the other metrics too.
     """
     head = Text(table.sweep, style="bold").append(f": {full_title(table.metric)}, ", style="not bold")
     say(console, head.append(texts.caption(table), style="not bold"))

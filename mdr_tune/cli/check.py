@@ -1,4 +1,4 @@
-"""`mdr-tune check MODULE:NAME`: check a loss, miner or network of your own as a launch does, and further."""
+"""`mdr-tune check MODULE:NAME`: check a loss, miner or network of your own as a launch does, and more thoroughly."""
 
 import argparse
 from pathlib import Path

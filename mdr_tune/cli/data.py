@@ -69,7 +69,7 @@ def run_prepare(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _of_sweep(arguments: argparse.Namespace, console: Console) -> list[DataConfig]:
-    """Return the configurations of all data sets in the sweep file of --space in `arguments`, and print its notes."""
+    """Return the configurations of all data sets in the sweep file that --space names. Print the notes on the file."""
     for key in _FLAGS:
         if (value := getattr(arguments, key)) is not None:
             raise UserError(f"--{key} goes with a NAME; with --space, which names them all, use --set {key}={value}")
@@ -99,7 +99,7 @@ def _named(arguments: argparse.Namespace) -> DataConfig:
 
 
 def _place(path: tuple[str, ...]) -> str:
-    """Return the part of the command line that sets the key at `path` in the section trial.data: `--set resize`."""
+    """Return the argument that sets the key `path` of the section trial.data: NAME, `--root`, `--set resize`."""
     key = ".".join(path)
     return "NAME" if key == "name" else f"--{key}" if key in _FLAGS else f"--set {key}"
 

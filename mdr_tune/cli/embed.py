@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Raise UserError if the file of --out in `arguments` cannot be written, before the steps that take time."""
+    """Raise UserError if the file that --out names cannot be written. This is checked before a model is loaded."""
     out: Path = arguments.out
     if out.suffix != ".parquet":
         raise UserError(f"--out {out}: give it a name that ends in .parquet")

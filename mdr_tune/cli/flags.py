@@ -47,9 +47,9 @@ def open_store(arguments: argparse.Namespace) -> "tuple[Stores, MlflowClient]":
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, required: bool, help_text: str) -> None:
-    """Add to `parser` the flags --model and --batch-size, and the flags that name the store of the model.
+    """Add to `parser` the flags --model, --batch-size and --code, and the flags that name the store of the model.
 
-    --model is a `required` flag or not, and explained by `help_text`.
+    `required` says whether --model must be given. `help_text` is the help for --model.
     """
     parser.add_argument("--model", required=required, metavar="URI", help=help_text)
     parser.add_argument(

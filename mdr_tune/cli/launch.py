@@ -100,7 +100,7 @@ def _check_flags(arguments: argparse.Namespace) -> None:
 
 
 def _overrides(arguments: argparse.Namespace) -> list[str]:
-    """Return the keys of the sweep file that `arguments` override, as texts `KEY=VALUE`; those of --set come first."""
+    """Return the keys of the sweep file that `arguments` override, as texts `KEY=VALUE`. Those of --set come first."""
     flags = {"search.trials": "trials", "name": "name", "search.stop.time": "time_budget", "code": "code"}
     values = {key: getattr(arguments, flag) for key, flag in flags.items()}
     for flag in ("name", "code"):
@@ -150,7 +150,10 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
 
 
 def _with_code(sweep: SweepConfig) -> tuple[SweepConfig, UserCode | None]:
-    """Return `sweep` with the folder of the user's own modules as its `code`, and a copy of them, if it names any."""
+    """Return `sweep` with `code` set to the folder of the user's own modules, and a copy of these modules.
+
+    If the sweep names no such module, return `sweep` unchanged, and None.
+    """
     code = own_code(sweep)
     return (sweep, None) if code is None else (sweep.model_copy(update={"code": code.folder}), code)
 
@@ -221,10 +224,10 @@ def _draw_notes(local_draws: tuple[str, ...]) -> list[str]:
 def _checked(
     arguments: argparse.Namespace, sweep: SweepConfig, file: Path
 ) -> tuple["Machine", LaneResources, list[str], tuple[str, ...]]:
-    """Check the pretrained weights, the data and the resources that `sweep` needs, with the flags in `arguments`.
+    """Check that the pretrained weights, the data and the resources that `sweep` needs are there.
 
-    `file` is the sweep file that errors name. UserError is raised if a check failed, or if data are missing. In a dry
-    run, data may be missing if they can be downloaded.
+    `arguments` are those of launch.py, and `file` is the sweep file, for messages. UserError is raised if a check
+    failed, or if data are missing. In a dry run, data may be missing if they can be downloaded.
 
     Returns:
         The machine or cluster; the lanes that fit on it; notes on the data; sentences about missing data.
@@ -248,9 +251,9 @@ def _checked(
 
 
 def _fit(sweep: SweepConfig, machine: "Machine", file: Path, resumes: bool) -> LaneResources:
-    """Return the lanes that fit on `machine` for `sweep`. If none fits, the error names `file`.
+    """Return the lanes for `sweep` that fit on `machine`. Raise UserError, which names the sweep `file`, if none fits.
 
-    A sweep that `resumes` keeps its number of workers.
+    `resumes` says whether the sweep is resumed, so that it keeps its number of workers.
     """
     from mdr_tune.sweep.lane_layout import fit_lanes
 
@@ -309,7 +312,7 @@ def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
 def how_to_resume(plan: Plan, out_of_budget: bool = False) -> str:
     """Return a sentence with the command that resumes the sweep of `plan`.
 
-    If the sweep is `out_of_budget`, the command gives it a larger budget.
+    `out_of_budget` says whether the sweep has used up its time or GPU hours. The command then sets a larger budget.
     """
     storage = [] if plan.stores.storage == Path("runs").absolute() else ["--storage", str(plan.stores.storage)]
     command = shlex.join(["python", "launch.py", "--resume", plan.sweep.name, *storage])

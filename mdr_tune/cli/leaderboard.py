@@ -93,7 +93,7 @@ def _table(
 def _watch(arguments: argparse.Namespace, console: Console, read: Callable[[], SweepRecords]) -> int:
     """Show the leaderboard that `read` returns on `console` until the sweep ends or the user presses Ctrl-C; return 0.
 
-    `arguments` say how to sort. If the store does not answer, the leaderboard says so, and the store is asked again.
+    `arguments` has --sort and --top. If the store does not answer, the leaderboard says so, and `read` is called again.
     """
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException

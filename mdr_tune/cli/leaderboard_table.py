@@ -26,8 +26,8 @@ _STYLES = {"diverged": "red", "failed": "red", "running": "cyan"}
 class _Column:
     """A column of the table. It is left out if it has no text for any trial.
 
-    `text` returns the column's text for a trial. `keep` is the importance of the column from 1 to 9. If the columns do
-    not fit, the least important ones are left out first, but never one of importance 9.
+    `text` returns the column's text for a trial, and `right` aligns it to the right. `keep` is the importance, 1 to 9.
+    If the columns do not fit, the least important ones are left out first, but none of importance 9.
     """
 
     title: str
@@ -41,8 +41,8 @@ def leaderboard_table(
 ) -> RenderableType:
     """Return the leaderboard of `sweep` as a table, with a line about the launch above it and notes below it.
 
-    `entries` are the leaderboard's lines, in order. The first `top` of them are shown, or all if it is None. `width` is
-    that of the terminal, in characters. `state` is text to add to the line about the launch.
+    `entries` are the leaderboard's lines, in order. The first `top` lines are shown, or all if `top` is None. `width`
+    is the width of the terminal in characters. `state` is text to add to the line about the launch.
     """
     shown = entries[:top]
     columns = [column for column in _columns(sweep, entries) if any(column.text(entry) for entry in shown)]
@@ -96,9 +96,9 @@ def _front(entry: Line) -> str:
 
 
 def _fitting(columns: list[_Column], entries: list[Line], width: int) -> list[_Column]:
-    """Return those `columns` of the table of `entries` that fit into `width` characters.
+    """Return those `columns` that fit into `width` characters if the table has the lines `entries`.
 
-    The column of parameters counts with its least width.
+    The column of parameters needs at most `PARAMETERS_WIDTH` characters, because its texts can be broken into lines.
     """
 
     def needed(column: _Column) -> int:

@@ -65,7 +65,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run_install(arguments: argparse.Namespace, console: Console) -> int:
-    """Install the server with the settings in `arguments`, or change them; return 0 when the server answers."""
+    """Install the server with the settings in `arguments`, or change its settings; return 0 when the server answers."""
     settings = make_settings(
         arguments.backend_store_uri,
         arguments.artifacts_destination,
@@ -82,7 +82,7 @@ def run_install(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def run_uninstall(_arguments: argparse.Namespace, console: Console) -> int:
-    """Stop the server and remove its service, print steps on `console`, and return 0. The server's data are kept."""
+    """Stop the server, remove its service, say so on `console`, and return 0. The server's data are kept."""
     service.uninstall(lambda sentence: say(console, sentence))
     return 0
 

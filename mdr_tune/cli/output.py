@@ -80,7 +80,7 @@ def print_plan(console: Console, plan: Plan) -> None:
 
 
 def _add_model(table: Table, sweep: SweepConfig) -> None:
-    """Add to `table` what an evaluation sees of an image, what is trained of the model, and its weights."""
+    """Add rows to `table`: the part of an image that evaluations use, the trained parts of the model, its weights."""
     views = [data.describe_evaluation() for data in section_variants(sweep.trial, sweep.space, "data")]
     for view in dict.fromkeys(filter(None, views)):
         _add(table, "  images", "evaluated", view)
@@ -100,10 +100,10 @@ def _add_stores(table: Table, plan: Plan) -> None:
 
 
 def describe_trials(arm: Arm, unit: str) -> str:
-    """Return a text with the number of trials of `arm`, each called by the word `unit`: `trial` or `configuration`.
+    """Return words for the number of trials of `arm`: `20 trials of the 96 different configurations of its space`.
 
-    The text also says if the arm's space has more configurations than trials (unless they are infinitely many), or
-    fewer than the trials that were asked for.
+    `unit` is the word for one trial: `trial` or `configuration`. If the space has infinitely many configurations, or as
+    many as the arm has trials, only the number of trials is given: `20 trials`.
     """
     trials = count(arm.trials, unit)
     if arm.trials < arm.wanted:
@@ -114,7 +114,7 @@ def describe_trials(arm: Arm, unit: str) -> str:
 
 
 def describe_stop(stop: StopConfig) -> str:
-    """Return a text with the limits in `stop` that end the search early; empty if there are none."""
+    """Return words for the limits in `stop` that end the search early, such as `2h, 5 GPU hours`; empty without any."""
     parts = [
         duration(stop.time) if stop.time is not None else "",
         f"{stop.gpu_hours:g} GPU hours" if stop.gpu_hours is not None else "",
@@ -186,10 +186,10 @@ def _print_where_next(console: Console, stores: Stores, sweep: SweepConfig, outc
 
 
 def moved_alias(version: str, value: float | None, outcome: LaunchOutcome) -> str:
-    """Return a sentence that names the version that had the alias `champion` before the launch with this `outcome`.
+    """Return a sentence that the alias `champion` was at the model `version` before the launch with this `outcome`.
 
-    `value` is the best value of this `version`; None if it is not known. A warning is added if `value` is higher than
-    the best value of the launch's winner.
+    `value` is the best value of that version; None if it is not known. A warning is added if `value` is higher than the
+    best value of the launch's winner.
     """
     winner = outcome.result.winner
     best = winner.best(outcome.result.metric) if winner else None
@@ -202,7 +202,7 @@ def moved_alias(version: str, value: float | None, outcome: LaunchOutcome) -> st
 def ui_lines(stores: Stores, experiment_id: str) -> list[str]:
     """Return the lines that a user needs to open the experiment `experiment_id` of `stores` in the MLflow UI.
 
-    For a server, it is the address of the sweep's page. For a database, the command that starts the UI comes first.
+    For a server, this is the address of the sweep's page. For a database, the command that starts the UI comes before.
     """
     uri = stores.shown_uri
     page = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
@@ -223,5 +223,5 @@ def _shown_path(path: Path) -> str:
 
 
 def _add(table: Table, *cells: str) -> None:
-    """Add a row of `cells` to `table` as plain texts, in which brackets are not interpreted as markup."""
+    """Add a row of `cells` to `table` as plain texts, whose brackets are not interpreted as markup."""
     table.add_row(*map(Text, cells))

@@ -17,11 +17,10 @@ class Pace:
         num_trials: Number of configurations of all arms.
         lanes: Lanes that the trials run on.
         seeds_per_trial: Number of training seeds of a configuration whose first seed ran to its end.
+        past: Trials of earlier sessions. Their time counts as GPU hours, but the expected time of an epoch is measured
+            in this session alone.
         every_seed: Whether each configuration is trained with all of its seeds, even if its first seed does not run to
-            its end. The properties `num_trials` and `trials_done` then count all seeds, else
-            first seeds only.
-        past: Trials of earlier sessions. Their time counts into the GPU hours, but the expected time of an epoch is
-            measured in this session alone.
+            its end. The properties `num_trials` and `trials_done` then count all seeds, else first seeds only.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class Pace:
         self._seconds, self._epochs = 0.0, 0
 
     def started(self, record: TrialRecord) -> None:
-        """Count the trial of `record`, which begins or goes on."""
+        """Count the trial of `record`, which starts or is resumed."""
         self._records[record.name] = record
 
     def epoch_finished(self, record: TrialRecord) -> None:
@@ -54,17 +53,17 @@ class Pace:
 
     @property
     def num_trials(self) -> int:
-        """Number of trials of the sweep. Further seeds of a configuration count only with `every_seed`."""
+        """Number of trials of the sweep. Seeds of a configuration after its first count only with `every_seed`."""
         return self._configurations * (self._seeds if self._every_seed else 1)
 
     @property
     def trials_done(self) -> int:
-        """Number of trials that have ended. Further seeds of a configuration count only with `every_seed`."""
+        """Number of ended trials. Seeds of a configuration after its first count only with `every_seed`."""
         return sum(record.ended and (self._every_seed or record.seed_index == 0) for record in self.records)
 
     @property
     def further_seeds_done(self) -> int:
-        """Number of trials that have ended and are not the first seed of their configuration; 0 with `every_seed`."""
+        """Number of ended trials of seeds after the first of their configuration; 0 with `every_seed`."""
         return 0 if self._every_seed else sum(record.ended and record.seed_index > 0 for record in self.records)
 
     @property
@@ -80,7 +79,7 @@ class Pace:
 
     @property
     def epochs_left(self) -> float:
-        """Expected number of epochs that trials have still to do: running trials, waiting trials, and further seeds."""
+        """Expected number of epochs still to be trained, by running trials, waiting trials and further seeds."""
         return sum(self._left_of_running()) + self._left_of_waiting() + self._left_of_seeds()
 
     def _left_of_running(self) -> list[float]:
@@ -96,8 +95,8 @@ class Pace:
         """Return the expected number of epochs of the further seeds that have not started.
 
         Further seeds are trained for survivors: configurations whose first seed ran to its end, or all with
-        `every_seed`. The share of survivors is taken from the configurations that have ended. Before that, all are
-        expected to survive.
+        `every_seed`. The share of survivors is taken from the first seeds that have ended. Until one has ended, all
+        configurations are expected to survive.
         """
         first_seeds = [record for record in self.records if record.seed_index == 0]
         if self._seeds == 1 or not first_seeds:
@@ -111,10 +110,10 @@ class Pace:
         return max(0.0, survivors * (self._seeds - 1) - started) * float(first_seeds[-1].config["epochs"])
 
     def _length(self, done: int, record: TrialRecord) -> float:
-        """Return how many epochs the trial of `record`, which has done `done` epochs, is expected to have in the end.
+        """Return the expected final number of epochs of the trial of `record`, which has done `done` epochs.
 
-        It is the mean over the trials that ended with more than `done` epochs, else the number in the trial's
-        configuration.
+        This is the mean over the trials that ended with more than `done` epochs. Without such trials, it is the number
+        in the trial's configuration.
         """
         lengths = [r.epochs for r in self.records if r.outcome in ("completed", "stopped_early") and r.epochs > done]
         return fmean(lengths) if lengths else float(record.config["epochs"])
@@ -128,7 +127,7 @@ class Pace:
         return max(self.epochs_left / self._lanes.num_lanes, longest) * self._seconds / self._epochs
 
     def describe_gpu_hours(self) -> str | None:
-        """Return a text with the GPU hours spent so far and those expected for the whole sweep.
+        """Return words for the GPU hours so far and in the whole sweep: `1.2 of about 8.0 GPU hours`.
 
         None if the lanes have no GPU, or if no epoch was finished in this session yet.
         """

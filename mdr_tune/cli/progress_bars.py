@@ -19,8 +19,8 @@ _MANY = 10_000_000
 def progress_bars(console: Console) -> Iterator[ProgressCall]:
     """Yield a function that shows the progress of tasks on `console`. Bars are removed when the block ends; lines stay.
 
-    The function takes the name of a task, the count that is done, and the total. A total of 0 means that the total is
-    not known, as for some downloads.
+    The function takes the name of a task, the number of items or bytes that are done, and the total number. A total of
+    0 means that the total is not known, as for some downloads.
     """
     columns = (TextColumn("{task.description}"), BarColumn(None), _Count(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
@@ -39,7 +39,7 @@ def progress_bars(console: Console) -> Iterator[ProgressCall]:
 
 
 class _Count(ProgressColumn):
-    """Column with the count that is done, and the total if it is known. Bytes are shown in millions."""
+    """Column of a progress bar with the number that is done, and the total if it is known, in millions for bytes."""
 
     def __init__(self) -> None:
         super().__init__(Column(no_wrap=True))

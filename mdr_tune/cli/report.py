@@ -117,7 +117,7 @@ def _print(console: Console, evidence: "SweepEvidence", table: "AblationTable") 
 
 
 def _others(report: "Report") -> str:
-    """Return a text on the files of `report` besides its page: `report.md, 7 files in tables, 20 files in figures`."""
+    """Return words for the files of `report` besides its page: `report.md, 7 files in tables, 20 files in figures`."""
     of = [file.relative_to(report.folder).parts[0] for file in report.files]
     return f"report.md, {count(of.count('tables'), 'file')} in tables, {count(of.count('figures'), 'file')} in figures"
 
@@ -132,11 +132,11 @@ def _keep(
 ) -> None:
     """Log `report` to the MLflow runs of the launches in `evidences`, and print on `console` where it is in MLflow.
 
-    Nothing is logged if a launch has not ended, or if its run has an older report in the same folder, with trials or
+    Nothing is logged if a launch has not ended, or if its run has an older report in the same folder with trials or
     details that `report` lacks. UserError is raised if MLflow, at `stores` and `client`, does not take the report.
 
-    `is_plain` says whether the report is like the one that a launch makes at its end: of one sweep, without --baseline.
-    It then replaces the launch's own report.
+    `is_plain` says whether the report is of one sweep and without --baseline. Such a report replaces the report that
+    the launch made at its end. Any other report gets a folder of its own in the run.
     """
     from mlflow.exceptions import MlflowException
 
@@ -178,10 +178,10 @@ def _logged_manifest(client: "MlflowClient", run_id: str, place: str) -> dict[st
 
 
 def _describe(stores: "Stores", client: "MlflowClient", evidence: "SweepEvidence", table: "AblationTable") -> None:
-    """Set the description of the launch's run to its results in `table`, as the launch itself does at its end.
+    """Write the results in `table` into the description of the launch's MLflow run, as the launch does at its end.
 
-    This is only done for a grid whose launch, recorded in `evidence`, has finished. `stores` and `client` give the
-    command that loads the champion.
+    This is only done for a grid whose launch, recorded in `evidence`, has finished. The description has a command that
+    loads the champion from `stores` if `client` finds that the champion is of this launch.
     """
     from mdr_tune.report.description import ablation_description
     from mdr_tune.report.sentences import summary_sentences
@@ -197,7 +197,7 @@ def _describe(stores: "Stores", client: "MlflowClient", evidence: "SweepEvidence
 def _has_champion(client: "MlflowClient", evidence: "SweepEvidence") -> bool:
     """Return whether the sweep's champion, as `client` finds it, is a trial of the launch in `evidence`.
 
-    It may be a trial of a newer launch, or there may be no champion.
+    If not, the champion is a trial of another launch, or there is no champion.
     """
     from mlflow.exceptions import MlflowException
 

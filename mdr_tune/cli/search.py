@@ -82,9 +82,9 @@ def _how(index: "EmbeddingIndex", found: "SearchResult") -> str:
 
 
 def _hits(index: "EmbeddingIndex", found: "SearchResult", query: int) -> list[tuple[int, str, float, str | None]]:
-    """Return rank, path, distance and label of each image in `index` that was `found` for a query, the nearest first.
+    """Return rank (from 1), path, distance and label of each image `found` in `index` for a query, the nearest first.
 
-    `query` is the index of the query, from 0.
+    `query` is the index of the query, from 0. A label is None if the image has no class.
     """
     pairs = zip(found.rows[query].tolist(), found.distances[query].tolist(), strict=True)
     hits = [(row, distance) for row, distance in pairs if row >= 0]

@@ -25,8 +25,8 @@ from mdr_tune.util.words import escaped
 class Queries:
     """Q queries with embeddings of D dimensions.
 
-    `names` are shown to the user, with bytes that are not UTF-8 escaped. `files` are absolute paths, and `embeddings`
-    are (Q, D).
+    `names` are shown to the user; bytes that are not UTF-8 are escaped in them. `files` are the absolute paths of the
+    images, and `embeddings` are (Q, D).
     """
 
     names: list[str]
@@ -95,10 +95,10 @@ def _rows_of(file: Path, index: EmbeddingIndex) -> Queries:
 
 
 def _embedded(query: Path, embedder: Embedder, batch_size: int) -> Queries:
-    """Return the embeddings by `embedder` of the image `query`, or of the images below it if it is a folder.
+    """Return the query image `query`, or all images below the folder `query`, embedded by `embedder`.
 
-    The network gets `batch_size` images at a time. An image of a folder that cannot be decoded is left out. It is an
-    error if no image can be decoded.
+    The network gets `batch_size` images at a time. Images that cannot be decoded are left out and named on stderr.
+    UserError is raised if no image can be decoded.
     """
     if query.is_dir():
         paths = list_images(query)

@@ -38,7 +38,7 @@ _BAD = ("diverged", "failed")
 class Status:
     """Listener of a sweep that prints its events on `console`. On a terminal, a live line stays at the bottom.
 
-    `metric` is that of the sweep. `pace` estimates the progress, and already knows the trials of earlier sessions.
+    `metric` is the sweep's metric. `pace` estimates the progress, and already knows the trials of earlier sessions.
     """
 
     def __init__(self, console: Console, metric: str, pace: Pace) -> None:
@@ -47,7 +47,7 @@ class Status:
         self._stage = ""
         self._next_progress = 0.0
         self._told: dict[str, tuple[int, int]] = {}
-        """For each trial, the numbers of notes and of changes that need not be printed any more."""
+        """Numbers of notes and of changes that were printed already or belong to earlier sessions, by trial name."""
         self._summary_at: float | None = None
         self._summary_tenth = 0
         self._look_at = 0.0
@@ -75,7 +75,7 @@ class Status:
             self._console.print(line, soft_wrap=True)
 
     def stage(self, text: str) -> None:
-        """Print `text`, which says what the launch does now."""
+        """Print `text`, which names the present step of the launch, and show it in the live line."""
         self._stage = text
         self._print(text, "dim")
 
@@ -135,7 +135,7 @@ class Status:
         """Do nothing: the final table shows the test metrics."""
 
     def _summarise(self) -> None:
-        """Print a summary of the sweep if the output is not a terminal and `SUMMARY_EVERY_S` is over."""
+        """Print a summary of the sweep if the output is not a terminal and it is time, see `SUMMARY_EVERY_S`."""
         now = time.monotonic()
         if self._console.is_terminal or self._summary_at is None or now < self._look_at:
             return
@@ -167,7 +167,7 @@ class Status:
         return parts + [f"{numbers[o]} {OUTCOMES[o]}" for o in ("stopped_early", *_BAD) if numbers[o]]
 
     def _outlook(self) -> list[str]:
-        """Return texts with the best value so far, the time left and the GPU hours. What is not known is left out."""
+        """Return texts with the best value so far, the time left and the GPU hours, as far as they are known."""
         scored = [(best[0], r.name) for r in self._pace.records if (best := r.best(self._metric))]
         parts = []
         if scored:

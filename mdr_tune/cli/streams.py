@@ -1,4 +1,4 @@
-"""Write to standard output and standard error such that no problem with them ends a command.
+"""Write to standard output and standard error so that no problem with these streams ends a command.
 
 Such problems are an encoding that lacks characters, a reader that is gone, and a full disk.
 """
@@ -58,10 +58,10 @@ def with_forgiving_output(command: Callable[[], int]) -> int:
 
 
 class Output:
-    """File for a console that writes to the present `sys.stdout` or `sys.stderr`. Writing raises no `OSError`.
+    """File object that writes to whatever `sys.stdout` or `sys.stderr` (`name`) is now. Writing raises no `OSError`.
 
-    `lost` is a sentence about output that was lost, from either stream; None if nothing was lost. Output without a
-    reader does not count as lost.
+    `lost` is a sentence about output of either stream that was lost; None if nothing was lost. Output without a reader
+    does not count as lost.
     """
 
     lost: ClassVar[str | None] = None

@@ -37,7 +37,7 @@ def say(console: Console, text: str | Text, style: str | None = None) -> None:
 
 
 def print_error(errors: Console, message: str) -> None:
-    """Print each line of `message` as an error on the console `errors`. Say so if there is no message."""
+    """Print each line of `message` as an error on the console `errors`; of an empty message, `no reason was given`."""
     for line in message.splitlines() or ["no reason was given"]:
         say(errors, f"error: {line}", "red")
 
@@ -66,7 +66,7 @@ def exit_code(command: Callable[[], int]) -> int:
 
 
 def _mistake(error: BaseException) -> str | None:
-    """Return the text of `error` if it is a mistake of the user, such as a file name that is too long; else None."""
+    """Return the message for the user if `error` is a mistake of the user, such as too long a file name; else None."""
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return f"{error.filename}: {error.strerror}"
     return str(error) if isinstance(error, UserError) else None
