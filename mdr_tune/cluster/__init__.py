@@ -1,6 +1,6 @@
 """The machines that a sweep runs on, the checks of cluster files, and the MLflow server.
 
-The modules, with their purpose and what they import:
+The modules, with their purpose and the packages that they need:
 
 machine          number of CPUs and GPUs, now and when all possible nodes have joined     plain Python
 joined           join a running cluster, and count its nodes                              Ray

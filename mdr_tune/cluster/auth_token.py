@@ -35,9 +35,9 @@ def guard_token() -> None:
 
 
 def close_token(file: Path | None = None) -> None:
-    """Remove other users' permissions for the token's `file`, and their permission to write to its folder.
+    """Remove other users' permissions for the token's `file`, and their permission to write to the file's folder.
 
-    The file need not exist. None stands for the file in which Ray looks for its token.
+    The file need not exist. None stands for `token_file()`. If others can still read the file, a warning is logged.
     """
     file = file or token_file()
     for path, closed in ((file.parent, OTHERS_WRITE), (file, OTHERS)):
@@ -58,7 +58,7 @@ def token_file() -> Path:
 
 
 def _make(file: Path) -> None:
-    """Write a new token to `file`. If another process has written one in the meantime, that one stays."""
+    """Write a new token to `file`, unless another process has written a token to it in the meantime."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f"{file.name}.", dir=file.parent)  # has mode 0600
     try:

@@ -1,4 +1,4 @@
-"""Nodes that the cluster's autoscaler may still add, or is starting. Only a process on the head node can find it."""
+"""Find the cluster's autoscaler, which is possible on the head node only, and the nodes that it may add or starts."""
 
 import time
 from collections import Counter
@@ -18,9 +18,9 @@ ACCELERATOR = "accelerator_type:"
 
 @dataclass(frozen=True)
 class Autoscaler:
-    """The autoscaler that runs on this head node, of Ray's version 1 or 2.
+    """The autoscaler that runs on this head node. `is_v2` tells version 2 of Ray's autoscaler from version 1.
 
-    `config` has the contents of the cluster file that it was started with, `gcs_address` is the cluster's HOST:PORT.
+    `config` is the content of the cluster file that it was started with. `gcs_address` is the cluster's HOST:PORT.
     """
 
     config: dict[str, Any]
@@ -29,12 +29,12 @@ class Autoscaler:
 
     @property
     def owned_addresses(self) -> list[str]:
-        """Addresses of the machines of the provider `local`, which join some time after `ray up`; empty for others."""
+        """Addresses of the user's own machines (provider `local`), which join after `ray up`; empty for a cloud."""
         provider = self.config.get("provider", {})
         return [str(provider["head_ip"]), *map(str, provider["worker_ips"])] if "worker_ips" in provider else []
 
     def coming(self, nodes: list[dict[str, Any]]) -> tuple[ComingNodes, ...]:
-        """Return the nodes that the autoscaler may still add, one entry for each node type of the cluster file.
+        """Return the nodes that the autoscaler may still add, one entry for each node type that has room for more.
 
         `nodes` are the nodes that are alive, as `ray.nodes()` describes them.
         """
@@ -52,7 +52,7 @@ class Autoscaler:
         return tuple(found)
 
     def _type_of(self, node: dict[str, Any], types: dict[str, dict[str, Any]]) -> str | None:
-        """Return which of the worker `types` a `node` has, by its label or else by its CPUs and GPUs, or None."""
+        """Return the type in `types` of a worker `node`, found by its label or else by its CPUs and GPUs; else None."""
         label = node.get("Labels", {}).get("ray.io/node-group")
         if label in types:
             return str(label)
@@ -104,16 +104,16 @@ def _is_like(kind: Node, has: Node) -> bool:
 
 
 def node_of(resources: dict[str, Any], address: str = "") -> Node:
-    """Return the node at the IP `address` with these `resources`, such as {"CPU": 8, "GPU": 1}, as Ray writes them."""
+    """Return the node at the IP `address` with Ray's `resources`, such as {"CPU": 8, "accelerator_type:A10G": 1}."""
     kinds = [key.removeprefix(ACCELERATOR) for key in resources if key.startswith(ACCELERATOR)]
     return Node(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)), min(kinds, default=None), address)
 
 
 def autoscaler_here(gcs_address: str) -> Autoscaler | None:
-    """Return the autoscaler of the cluster at `gcs_address`; None if it does not run here or its file cannot be read.
+    """Return the autoscaler of the cluster at `gcs_address` (HOST:PORT).
 
     The function looks for the autoscaler's process, whose arguments have the address of the cluster and the path of the
-    cluster file. A cluster file alone is not enough: an earlier `ray up` may have left it behind.
+    cluster file. None if there is no such process on this machine, or if the file cannot be read.
     """
     import psutil
 
@@ -138,19 +138,19 @@ def _value(arguments: list[str], flag: str) -> str | None:
 
 
 def _is_same(address: str | None, joined: str) -> bool:
-    """Return whether two addresses belong to the same cluster.
+    """Return whether two addresses HOST:PORT belong to the same cluster.
 
-    `address` is that of the autoscaler's process, if it has any. This process joined its cluster at `joined`, which may
-    be a loopback address.
+    `address` is an argument of the autoscaler's process, if it has one. `joined` is the address at which this process
+    joined its cluster. If `joined` is a loopback address, only the ports are compared.
     """
     host, _, port = joined.rpartition(":")
     return address is not None and (address == joined or (host in LOOPBACK and address.rpartition(":")[2] == port))
 
 
 def awaited(gcs_address: str, needs: str) -> str:
-    """Return words for what the missing lanes wait for, to be put after "still waiting: ".
+    """Return words for a message "still waiting: ..." about lanes: nodes that start, or else the free CPUs and GPUs.
 
-    They are about the cluster at `gcs_address`. `needs` says in words which CPUs and GPUs the workers of a lane need.
+    `gcs_address` is the address of the cluster. `needs` names the CPUs and GPUs that the workers of a lane need.
     """
     import ray
 

@@ -1,4 +1,4 @@
-"""vCPUs and GPUs of EC2's instance types. The numbers are those that AWS published in 2026."""
+"""Numbers of vCPUs and GPUs of EC2's instance types, as AWS published them in 2026."""
 
 import re
 
@@ -26,7 +26,7 @@ _NOT_BY_SIZE = ("c1", "c4", "d2", "m2")  # families whose vCPUs do not follow fr
 
 
 def gpus(instance_type: str) -> tuple[int, str] | None:
-    """Return the number of GPUs of `instance_type` and Ray's name of their kind; None for an unknown type.
+    """Return the number of GPUs of `instance_type` and Ray's name of the kind of GPU; None for an unknown type.
 
     Example:
         >>> gpus("g5.12xlarge"), gpus("m6i.large")
@@ -53,9 +53,9 @@ def vcpus(instance_type: str) -> int | None:
 
 
 def is_arm(instance_type: str) -> bool:
-    """Return whether `instance_type` has AWS's ARM processors, as m6g.2xlarge has, but not g5.12xlarge.
+    """Return whether `instance_type` has ARM processors: true for m6g.2xlarge, false for g5.12xlarge.
 
-    The names of these types have a g after the number of the generation. Only a1 has none.
+    The names of types with ARM processors have a g after the number of the generation. The only exception is a1.
     """
     family = instance_type.partition(".")[0]
     return family == "a1" or re.fullmatch(r"[a-z]+\d+[a-z]*g[a-z]*", family) is not None

@@ -16,7 +16,7 @@ _EXAMPLES = [ipaddress.IPv4Network(text) for text in ("192.0.2.0/24", "198.51.10
 
 
 class Problem(NamedTuple):
-    """A problem in a cluster file: the `message` says what is wrong with the key `path`, and what would be right."""
+    """A problem with the key `path` of a cluster file. The `message` says what is wrong, and what to write instead."""
 
     path: KeyPath
     message: str
@@ -29,8 +29,8 @@ class ClusterFile:
     Attributes:
         file: Path of the file.
         tree: Contents of the file.
-        lines: Line number of each key, counted from 1. The keys of this dictionary are key paths.
-        effective: Contents with Ray's defaults for missing keys.
+        lines: Line number of each key, counted from 1, by the key's path from the top of the file.
+        effective: Contents with Ray's defaults for missing keys; empty if the file has problems that Ray reports.
     """
 
     file: Path
@@ -50,7 +50,7 @@ class ClusterFile:
 
     @property
     def head_type(self) -> str:
-        """Name of the node type that the head node has."""
+        """Name of the head's node type."""
         return str(self.effective.get("head_node_type", ""))
 
     def node_types(self) -> Iterator[tuple[str, KeyPath, dict[str, Any]]]:
@@ -59,13 +59,13 @@ class ClusterFile:
             yield str(name), ("available_node_types", str(name)), as_mapping(node_type)
 
     def aws_machines(self) -> Iterator[tuple[str, KeyPath, dict[str, Any]]]:
-        """Yield each node type's name, the key path of its `node_config`, and this mapping; nothing if not from AWS."""
+        """Yield the name of each node type, the path of its `node_config`, and this mapping; nothing if not on AWS."""
         if self.is_aws:
             for name, path, node_type in self.node_types():
                 yield name, (*path, "node_config"), as_mapping(node_type.get("node_config"))
 
     def line(self, path: KeyPath) -> int:
-        """Return the line number of the key `path`, or of the nearest key above it in the file; 0 if there is none."""
+        """Return the line number of the key `path`. If the file lacks it, return the line of its parent, or 0."""
         return next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 0)
 
     def describe(self, problem: Problem) -> str:
@@ -75,23 +75,23 @@ class ClusterFile:
 
 
 def read_cluster_file(file: Path) -> ClusterFile:
-    """Read `file`, or raise a UserError. Ray's defaults are not filled in yet: `effective` is a copy of `tree`."""
+    """Read `file`, or raise UserError if it is no YAML mapping. `effective` is still without Ray's defaults."""
     document = read_mapping(file, TOP_KEYS, RayLoader)
     return ClusterFile(file, document.tree, document.lines, copy.deepcopy(document.tree))
 
 
 def as_mapping(value: Any) -> dict[str, Any]:
-    """Return `value` if it is a mapping, else an empty mapping. Another check reports the wrong type."""
+    """Return `value` if it is a mapping, else an empty mapping: another check reports a wrong type."""
     return value if isinstance(value, dict) else {}
 
 
 def as_list(value: Any) -> list[Any]:
-    """Return `value` if it is a list, else an empty list. Another check reports the wrong type."""
+    """Return `value` if it is a list, else an empty list: another check reports a wrong type."""
     return value if isinstance(value, list) else []
 
 
 def is_example(address: str) -> bool:
-    """Return whether `address`, an IP address or a network, is one for use in examples (RFC 5737), as 192.0.2.1 is."""
+    """Return whether the IP address or network `address` is reserved for examples (RFC 5737), such as 192.0.2.1."""
     try:
         network = ipaddress.IPv4Network(address, strict=False)
     except ValueError:

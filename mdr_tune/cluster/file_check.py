@@ -49,7 +49,7 @@ def check_cluster_file(file: Path) -> None:
 def _in_order(found: list[Problem], cluster: ClusterFile) -> list[Problem]:
     """Return the problems `found` in `cluster` in the order of their lines. Problems without a line come first.
 
-    If several keys have the same problem because they share one YAML alias, it is returned once.
+    A problem that several keys have because they share a YAML alias is returned once.
     """
     once: dict[object, Problem] = {}
     for problem in found:

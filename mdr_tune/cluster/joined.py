@@ -1,4 +1,4 @@
-"""Join a running Ray cluster, and count its nodes. If it cannot be joined, an error says so at once."""
+"""Join a running Ray cluster, or say at once why it cannot be joined, and count its nodes."""
 
 import ipaddress
 import logging
@@ -33,8 +33,8 @@ def connect(address: str) -> None:
     `auto` stands for the address in RAY_ADDRESS, or else for the cluster that was last started on this machine.
 
     Raises:
-        UserError: Nothing answers at the address, or something other than a Ray head does. Or the cluster wants another
-            token. Or the address is one for Ray Client, with which Ray Train does not work.
+        UserError: No Ray head answers at the address, the cluster wants another token, or the address is one for Ray
+            Client (`ray://`), with which Ray Train does not work.
     """
     prepare_environment()
     close_token()
@@ -51,8 +51,8 @@ def connect(address: str) -> None:
 def joined_cluster(tell: Callable[[str], None], timeout_s: float = OWNED_MACHINES_TIMEOUT_S) -> Machine:
     """Return the CPUs and GPUs of the cluster that this process has joined, and of nodes that its autoscaler may add.
 
-    With the provider `local`, wait up to `timeout_s` seconds for the cluster's machines: their CPUs and GPUs are
-    unknown until they join. `tell` takes a line for the user, when the wait begins and if machines did not join.
+    If the machines are the user's own (provider `local`), first wait up to `timeout_s` seconds until all have joined.
+    `tell` is called with a line for the user when the wait begins, and if machines did not join.
     """
     import ray
 
@@ -93,7 +93,7 @@ def _missing(addresses: list[str]) -> list[str]:
 
 
 def not_joined(addresses: list[str], here: set[str]) -> list[str]:
-    """Return the machines in `addresses`, by IP or name, that have not joined the cluster as one of the IPs `here`.
+    """Return those `addresses` (IPs or host names) whose IP is not in `here`, the IPs of the nodes that have joined.
 
     A host name that resolves to a loopback address is this machine, which has joined. Debian, for example, resolves a
     machine's own name to 127.0.1.1.
@@ -113,7 +113,7 @@ def _ip_of(address: str) -> str:
 
 
 def _given(address: str) -> str:
-    """Return the setting in which the user gave `address`: `RAY_ADDRESS=...` or `--address ...`."""
+    """Return the setting from which `address` comes, for messages: `RAY_ADDRESS=...` or `--address ...`."""
     return f"RAY_ADDRESS={address}" if os.environ.get("RAY_ADDRESS") == address else f"--address {address}"
 
 
@@ -127,7 +127,7 @@ def _no_answer(address: str, why: str) -> str:
 
 
 def _check_address(address: str) -> None:
-    """Raise UserError if a sweep cannot run at `address`, where Ray might otherwise try to join for minutes."""
+    """Raise UserError if no cluster that can run a sweep is at `address`. Ray itself might try to join for minutes."""
     if address.startswith("ray://"):
         raise UserError(
             f"{_given(address)}: Ray Client cannot run a sweep; run launch.py on the head node with --address auto, or "
@@ -149,7 +149,7 @@ def _check_address(address: str) -> None:
 def _check_head(address: str, listening: str) -> None:
     """Raise UserError unless a Ray head answers at `listening` (HOST:PORT) and accepts this user's token.
 
-    A separate process asks the head. In this process, an attempt without success would never end, and would print Ray's
+    A separate process asks the head, because a failed attempt in this process would never end, and would print Ray's
     messages. The error names `address`, which the user gave: HOST:PORT or `auto`.
     """
     if token_file().exists():

@@ -13,7 +13,7 @@ GPU_DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/kfd", "/dev/
 
 
 def workers_on_a_gpu(share: float) -> int:
-    """Return how many workers fit on a GPU if each takes a `share` above 0, which Ray rounds to ten-thousandths."""
+    """Return how many workers fit on a GPU if each takes this `share` (above 0). Ray rounds it to ten-thousandths."""
     return 10_000 // round(10_000 * share)
 
 
@@ -34,8 +34,7 @@ class Node:
     def worker_places(self, cpus: int, gpus: float, accelerator: str | None = None) -> int:
         """Return how many workers fit on the node, each with `cpus` CPUs and `gpus` GPUs of the kind `accelerator`.
 
-        `gpus` is 0, 1, or a fraction below 1, which must lie on a single GPU. With None as `accelerator`, any kind will
-        do.
+        `gpus` is 0, 1, or a share of a single GPU. If `accelerator` is None, any kind of GPU will do.
         """
         if accelerator is not None and accelerator != self.accelerator:
             return 0
@@ -61,8 +60,8 @@ class ComingNodes:
 class Machine:
     """The CPUs and GPUs that a sweep can use: those of this machine, or of a cluster's `nodes` and `coming` nodes.
 
-    `cpus` and `gpus` include those of `coming`. `description` has words for the machine or cluster, such as `this
-    machine`. A single machine has no `nodes`.
+    `cpus` and `gpus` are the totals, with those of `coming` nodes. `description` names the machine or cluster, such as
+    `this machine`. A single machine has no `nodes`.
     """
 
     cpus: int
@@ -81,7 +80,7 @@ class Machine:
         return [*there, *(kind.node for kind in self.coming for _ in range(kind.count))]
 
     def describe(self) -> str:
-        """Return words for the CPUs and GPUs that are there, and for the nodes that may still join."""
+        """Return words for the present CPUs and GPUs and for the nodes that may still join: `8 CPUs, 1 GPU`."""
         if not self.coming:
             return f"{count(self.cpus, 'CPU')}, {count(self.gpus, 'GPU')}"
         cpus, gpus = (sum(column) for column in zip(*((node.cpus, node.gpus) for node in self.nodes), strict=True))

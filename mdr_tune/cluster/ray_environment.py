@@ -39,7 +39,7 @@ def prepare_environment() -> None:
 def local_environment() -> Iterator[None]:
     """Set those variables of LOCAL_ENVIRONMENT that are not set yet, and unset them after the block.
 
-    This process may join a cluster next, where they would be wrong.
+    The process may join a cluster next, for which these variables would be wrong.
     """
     added = {key: value for key, value in LOCAL_ENVIRONMENT.items() if key not in os.environ}
     os.environ.update(added)

@@ -17,7 +17,7 @@ FEWEST_OPEN_FILES = 128
 
 
 def temporary_folder() -> tuple[str, Path]:
-    """Return the variable that sets Ray's folder for temporary files, and the folder; else RAY_TMPDIR and /tmp."""
+    """Return the environment variable that sets Ray's temporary folder, and the folder; else RAY_TMPDIR and /tmp."""
     for variable in ("RAY_TMPDIR", "TMPDIR"):
         if variable in os.environ:
             return variable, Path(os.environ[variable])
@@ -46,9 +46,9 @@ def check_ray_can_start(shared_memory: Path = SHARED_MEMORY) -> None:
 
 
 def _folder_problems(folder: Path, room: int) -> list[str]:
-    """Return the problems, in words, of Ray's `folder` for temporary files. The most basic problem comes first.
+    """Return sentences on what is wrong with Ray's `folder` for temporary files, the most basic problem first.
 
-    `room` is the length of the longest path that the folder may have, in bytes.
+    `room` is the largest length of the folder's path, in bytes.
     """
     problems = []
     length = len(os.fsencode(folder))

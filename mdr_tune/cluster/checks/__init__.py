@@ -1,4 +1,4 @@
-"""Checks of a cluster file. Each check yields the problems of one kind, and contacts no machine or network.
+"""Checks of a cluster file. Each check yields problems of one kind, and uses no network.
 
 schema        Ray's own check of the file
 commands      split the shell commands in the file, for the other checks

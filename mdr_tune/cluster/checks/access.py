@@ -34,9 +34,9 @@ _WHERE = (
 
 
 def check_security_groups(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each machine of AWS in `cluster` without a security group of the user's own.
+    """Yield a problem for each AWS machine in `cluster` without a security group, or with an invalid or example id.
 
-    Ray would make a group whose port 22 is open to the whole internet. An id from the examples is a problem too.
+    Without a security group, Ray would make a group whose port 22 is open to the whole internet.
     """
     for _, path, config in cluster.aws_machines():
         places = [
@@ -72,7 +72,7 @@ def check_open_ports(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_dashboard(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem if others could reach Ray's dashboard in `cluster`, which runs commands on all machines."""
+    """Yield a problem if other machines could reach Ray's dashboard in `cluster`, which can run commands everywhere."""
     for start in ray_starts(cluster, "head"):
         host = start.option("--dashboard-host")
         if host is not None and host not in LOOPBACK:
@@ -84,7 +84,7 @@ def check_dashboard(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_mlflow(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each MLflow server in `cluster` that other machines could reach: it may have no password."""
+    """Yield a problem for each MLflow server in `cluster` that other machines could reach, perhaps without password."""
     for command in setup_commands(cluster):
         if any(command.runs(*program) for program in (("mlflow-server",), ("mlflow", "server"), ("mlflow", "ui"))):
             host = command.option("--host") or command.option("-h") or command.variables.get("MLFLOW_HOST", "127.0.0.1")
@@ -96,7 +96,7 @@ def check_mlflow(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_token(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem if Ray starts without its token in `cluster`, if machines get none, or if others can read it."""
+    """Yield a problem if Ray starts without its token in `cluster`, machines get no token, or others can read it."""
     for kind in ("head", "worker"):
         for start in ray_starts(cluster, kind):
             mode = start.variables.get("RAY_AUTH_MODE")
@@ -117,7 +117,7 @@ def check_token(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_secrets(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each key, password or token in the file of `cluster`, without showing the secret."""
+    """Yield a problem for each key, password or token that is written in the `cluster` file, without showing it."""
     if "aws_credentials" in cluster.provider:
         yield Problem(("provider", "aws_credentials"), f"keys of AWS: {_WHERE}; your own are in ~/.aws")
     for path, text in _texts(cluster.tree, ()):
@@ -127,9 +127,9 @@ def check_secrets(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_metadata_service(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each machine in `cluster` with version 1 of AWS's metadata service.
+    """Yield a problem for each machine in `cluster` that allows version 1 of AWS's metadata service.
 
-    A forged request to a program on the machine could then read the machine's credentials.
+    With version 1, a forged request to a program on the machine could read the machine's credentials.
     """
     for _, path, config in cluster.aws_machines():
         if as_mapping(config.get("MetadataOptions")).get("HttpTokens") != "required":
@@ -140,7 +140,7 @@ def check_metadata_service(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_role(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem if the head of `cluster` has no role of AWS. Ray would make one with too many permissions."""
+    """Yield a problem if the head of `cluster` has no IAM role: Ray would make a role with too many permissions."""
     for name, path, config in cluster.aws_machines():
         if name == cluster.head_type and not config.get("IamInstanceProfile"):
             yield Problem(
@@ -151,7 +151,7 @@ def check_role(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_encryption(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each unencrypted disk in `cluster`, and for each machine whose disks are not set there."""
+    """Yield a problem for each unencrypted disk in `cluster`, and for each machine for which no disks are set."""
     for _, path, config in cluster.aws_machines():
         here = (*path, "BlockDeviceMappings")
         disks = [(str(i), as_mapping(disk).get("Ebs")) for i, disk in enumerate(as_list(config.get(here[-1])))]

@@ -1,4 +1,4 @@
-"""Check the machines of AWS in a cluster file: their types, resources, images and numbers."""
+"""Check the AWS machines in a cluster file: their types, resources, images and numbers."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -33,7 +33,7 @@ def check_request(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_resources(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each resource that is missing in `cluster`, or that the instance type does not have."""
+    """Yield a problem for each number of CPUs or GPUs in `cluster` that is missing or not that of the instance type."""
     if not cluster.is_aws:
         return
     for _, path, node_type in cluster.node_types():
@@ -56,7 +56,7 @@ def check_resources(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_gpu_is_supported(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each machine in `cluster` whose GPUs are too old for the PyTorch in requirements.txt."""
+    """Yield a problem for each machine in `cluster` whose GPUs are too old for the PyTorch of requirements.txt."""
     for _, path, config in cluster.aws_machines():
         instance_type = str(config.get("InstanceType", ""))
         _, kind = gpus(instance_type) or (0, "")
@@ -81,7 +81,7 @@ def check_head_is_on_demand(cluster: ClusterFile) -> Iterator[Problem]:
 def check_image(cluster: ClusterFile) -> Iterator[Problem]:
     """Yield a problem for each image in `cluster` that is missing, left as in the examples, or unsuitable.
 
-    An image is unsuitable if it has no driver for the machine's GPUs, or if it is for other processors.
+    An image is unsuitable if it has no driver for the machine's GPUs, or if it is for another kind of processor.
     """
     for _, path, config in cluster.aws_machines():
         image, instance_type = str(config.get("ImageId", "")), str(config.get("InstanceType", ""))
@@ -100,7 +100,7 @@ def check_image(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_workers(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each `min_workers` above its `max_workers`, and one if `cluster` allows no worker at all."""
+    """Yield a problem for each node type with `min_workers` above `max_workers`, and one if no worker is allowed."""
     if not cluster.is_aws:
         return
     most, can_train = cluster.effective.get("max_workers", 0), False
@@ -116,7 +116,7 @@ def check_workers(cluster: ClusterFile) -> Iterator[Problem]:
 
 @cache
 def _run_instances() -> tuple[Any, Any]:
-    """Return botocore's description of the request that starts machines, and its validator for such requests."""
+    """Return botocore's description of the request that starts machines, and botocore's validator for requests."""
     try:
         import botocore.session
         from botocore.validate import ParamValidator

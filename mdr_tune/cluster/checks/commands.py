@@ -17,9 +17,9 @@ _SETUP_KEYS = ("initialization_commands", "setup_commands", "head_setup_commands
 
 @dataclass(frozen=True)
 class Command:
-    """One command of the shell at the key `path`: a program and its arguments, after words such as sudo.
+    """A shell command at the key `path`. `words` are a program and its arguments, perhaps after words such as sudo.
 
-    `variables` are set by NAME=value in the command, or exported earlier in the line.
+    `variables` are those set by NAME=value in the command, or exported earlier in the line.
     """
 
     path: KeyPath
@@ -48,7 +48,7 @@ class Command:
 
 
 def setup_commands(cluster: ClusterFile) -> Iterator[Command]:
-    """Yield the commands in `cluster` that set up machines: all nodes, the head, workers, or nodes of a type.
+    """Yield the commands in `cluster` that set up machines: all nodes, the head, workers, and nodes of one type.
 
     If the file has no `setup_commands`, Ray's default commands are yielded too.
     """
@@ -63,7 +63,7 @@ def setup_commands(cluster: ClusterFile) -> Iterator[Command]:
 def ray_starts(cluster: ClusterFile, kind: str) -> Iterator[Command]:
     """Yield the commands that start Ray on the nodes of a `kind`, "head" or "worker", of `cluster`.
 
-    If the file has no `head_start_ray_commands` (or `worker_start_ray_commands`), they are Ray's default commands.
+    If the file has no `head_start_ray_commands` or `worker_start_ray_commands`, Ray's default commands are yielded.
     """
     key = f"{kind}_start_ray_commands"
     is_written = key in cluster.tree

@@ -33,7 +33,7 @@ def check_bucket(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_files(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each file of this machine that `cluster` names and that does not exist."""
+    """Yield a problem for each file mount of `cluster`, and for its SSH key, if the file on this machine is missing."""
     named = {("file_mounts", str(remote)): str(local) for remote, local in _mounts(cluster).items()}
     if "ssh_private_key" in (auth := as_mapping(cluster.tree.get("auth"))):
         named["auth", "ssh_private_key"] = str(auth["ssh_private_key"])
@@ -48,7 +48,7 @@ def check_files(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_versions(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each package in `cluster` that is unreleased, or not of the version in requirements.txt."""
+    """Yield a problem for each package that `cluster` installs unreleased or not as pinned in requirements.txt."""
     pins = _pins(Path("requirements.txt"))
     for command in setup_commands(cluster):
         if not command.runs("pip", "install"):
@@ -62,7 +62,7 @@ def check_versions(cluster: ClusterFile) -> Iterator[Problem]:
 def check_autoscaler(cluster: ClusterFile) -> Iterator[Problem]:
     """Yield a problem if no worker of `cluster` would ever be started.
 
-    The head then runs no autoscaler; or it runs version 2, which starts no worker on the user's own machines.
+    This is so if the head runs no autoscaler, or version 2 of it, which starts no workers on the user's own machines.
     """
     for start in ray_starts(cluster, "head"):
         if start.option("--autoscaling-config") is None:
@@ -91,9 +91,9 @@ def _pins(file: Path) -> dict[str, str]:
 
 
 def _other_versions(command: Command, pins: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield each package that the `pip install` in `command` may install in another version than `pins` has.
+    """Yield a pair of texts for each package that `pip install` in `command` may not install in its pinned version.
 
-    Each item has the word in the command, such as `torch>=2`, and the pin, such as `torch==2.14.1`.
+    A pair is the word in the command, such as `torch>=2`, and the pin, such as `torch==2.14.1`. `pins` is by name.
     """
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name

@@ -11,9 +11,9 @@ from mdr_tune.cluster.cluster_file import ClusterFile, Problem
 
 
 def completed(cluster: ClusterFile) -> tuple[dict[str, Any], list[Problem]]:
-    """Return the contents of `cluster` with Ray's defaults, as `ray up` uses them, and the problems in it.
+    """Return the contents of `cluster` with Ray's defaults, as `ray up` uses them, and the problems in the file.
 
-    The problems are those that Ray finds, a provider other than `aws` or `local`, and missing addresses of machines. If
+    Problems are errors that Ray finds, a provider other than `aws` or `local`, and missing addresses of machines. If
     there are problems, the contents are empty.
     """
     from mdr_tune.lanes.ray_seams import prepare_config, validate_config

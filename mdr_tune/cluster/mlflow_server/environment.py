@@ -54,8 +54,8 @@ def read_environment_file() -> dict[str, str]:
 def server_environment(settings: ServerSettings, base: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return all environment variables of the server's process under these `settings`.
 
-    From `base`, the environment of the process that starts the server, only variables that every login sets are taken.
-    A variable that the user has set in one shell would be missing after a reboot. Errors are those of
+    `base` is the environment of the process that starts the server. Only variables that every login sets are taken from
+    it, because a variable that the user has set in one shell would be missing after a reboot. The errors are those of
     `read_environment_file`.
     """
     kept = {name: base[name] for name in _KEPT if name in base}
@@ -70,7 +70,7 @@ def server_environment(settings: ServerSettings, base: Mapping[str, str] = os.en
 
 @contextmanager
 def as_the_server(settings: ServerSettings) -> Iterator[None]:
-    """Give this process, within the block, the environment that the server gets from `settings`, for checks."""
+    """Within the block, give this process the environment that the server gets from `settings`, for checks."""
     before = dict(os.environ)
     after = server_environment(settings)
     try:
@@ -83,7 +83,7 @@ def as_the_server(settings: ServerSettings) -> Iterator[None]:
 
 
 def write_auth_files() -> None:
-    """Write the files for MLflow's basic authentication: its configuration, and a secret key against forged forms."""
+    """Write the files for MLflow's basic authentication: a configuration, and a key against forged requests (CSRF)."""
     uri = sqlite_url(auth_database()).replace("%", "%%")  # in such a file % begins a reference
     _write_private(_auth_config_file(), _AUTH_CONFIG.format(database_uri=uri))
     if not _secret_key():

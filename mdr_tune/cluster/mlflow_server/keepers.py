@@ -29,9 +29,9 @@ _STOP_TIMEOUT_S = 40.0
 
 @dataclass(frozen=True)
 class KeeperState:
-    """State of a server that a keeper runs, and has started again `restarts` times after it ended.
+    """State of a server that a keeper runs. `restarts` counts how often the keeper has started the ended server again.
 
-    `process` is the first process of the server; None if it does not run, for example just before it is started again.
+    `process` is the server's first process; None if the server does not run, for example just before a restart.
     """
 
     process: psutil.Process | None
@@ -87,7 +87,7 @@ class Systemd:
 
 
 class Supervisord:
-    """Keeps the server running by the package supervisor, whose process needs no terminal and no rights of root."""
+    """Keeps the server running by supervisord of the package supervisor, which needs no terminal and no root rights."""
 
     description = "supervisord"
 
@@ -139,7 +139,7 @@ def make_keeper() -> Keeper:
 
 
 def end_left_over() -> None:
-    """Kill the processes of a server that no supervisord runs any more, because they still use the server's port.
+    """Kill server processes that are left over without a supervisord, because they still use the server's port.
 
     Such processes are left if supervisord was killed, or if only the server's first process was killed.
     """
@@ -209,7 +209,7 @@ def _is_watched(process: psutil.Process) -> bool:
 
 
 def _unit_owner() -> str | None:
-    """Return the name of the user whose server runs as a unit of systemd; None if there is no such unit."""
+    """Return the name of the user whose MLflow server is a systemd unit on this machine; None without such a unit."""
     unit = SYSTEM_UNITS / UNIT
     if not unit.exists():
         return None
@@ -241,6 +241,6 @@ def _user() -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return `text` in quotes, so that a unit file has it as one word."""
+    """Return `text` in quotes, so that systemd reads it as one word of a unit file."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'

@@ -48,8 +48,8 @@ _POLL_S = 0.5
 class ServerStatus:
     """Status of a server that was installed with `settings`, and whether it `answers` now.
 
-    `keeper` names the program that keeps it running, systemd or supervisord. `state` is None if the keeper does not run
-    it.
+    `keeper` names the program that should keep the server running, systemd or supervisord. `state` is None if that
+    program does not run the server.
     """
 
     settings: ServerSettings
@@ -61,8 +61,8 @@ class ServerStatus:
 def install(settings: ServerSettings, tell: Callable[[str], None]) -> ServerStatus:
     """Install the server with `settings` from `make_settings`, start it, and wait until it answers.
 
-    If a server runs already, it is stopped first. Nothing happens if it runs with the same settings, packages and
-    variables. `tell` takes a sentence for the user about each step.
+    If a server runs already, it is stopped first. Nothing happens if it runs with the same settings, the same MLflow
+    and the same variables in `environment_file`. `tell` is called with a sentence for the user about each step.
 
     Raises:
         UserError: Something that the server needs is missing, or the server does not start. In the second case, no
@@ -86,7 +86,7 @@ def install(settings: ServerSettings, tell: Callable[[str], None]) -> ServerStat
 
 
 def uninstall(tell: Callable[[str], None]) -> None:
-    """Stop the server for ever; its data stays. `tell` takes a sentence for the user about what was done.
+    """Stop the server for good; its data stays. `tell` is called with a sentence for the user about the result.
 
     Raises:
         UserError: The server belongs to another user.
@@ -138,7 +138,7 @@ def server_command(settings: ServerSettings) -> list[str]:
 
 
 def limit_log() -> None:
-    """If the log has more than LOG_LIMIT_BYTES, copy it to a second file, and empty the log itself.
+    """If the log has more than LOG_LIMIT_BYTES, copy it to a second file, `server.log.1`, and empty the log itself.
 
     The log is not renamed, because the keeper has it open and appends to it.
     """
@@ -151,8 +151,8 @@ def limit_log() -> None:
 def check_settings(settings: ServerSettings) -> None:
     """Raise UserError unless the server can use the database and the place for artifacts in `settings`.
 
-    With basic authentication, its user `admin` must have a password. The checks run in the environment that the server
-    will have. The port is not checked here.
+    With basic authentication, the user `admin` must also have a password. The checks run in the environment that the
+    server will have. The port is not checked here.
     """
     if settings.basic_auth:
         _check_auth(settings)
@@ -207,7 +207,7 @@ def _wait_until_it_answers(settings: ServerSettings, keeper: Keeper, log_begins:
 
 
 def _check_auth(settings: ServerSettings) -> None:
-    """Raise UserError unless basic authentication is installed and `admin` has a password, with these `settings`."""
+    """Raise UserError unless the package for basic authentication is installed and the user `admin` has a password."""
     if find_spec("flask_wtf") is None:
         raise UserError(
             f"--basic-auth: needs a package that is not installed; {sys.executable} -m pip install 'Flask-WTF<2'"
@@ -220,6 +220,6 @@ def _check_auth(settings: ServerSettings) -> None:
 
 
 def _fingerprint() -> str:
-    """Return a hash of the programs and variables of the server. If it changes, `install` starts the server again."""
+    """Return a hash of the server's programs and variables. `install` starts the server again if the hash changes."""
     programs = [sys.executable, str(Path(__file__).parent), version("mlflow"), os.getuid()]
     return hashlib.sha256(repr([programs, sorted(read_environment_file().items())]).encode()).hexdigest()

@@ -36,7 +36,7 @@ class ServerSettings(BaseModel):
     Attributes:
         backend_store_uri: URI of the database of runs, metrics and models: `sqlite:////absolute/path` or
             `postgresql+psycopg2://user@host/database`. It never has a password in it.
-        artifacts_destination: Place for the files of the runs: an absolute folder or `s3://bucket/prefix`.
+        artifacts_destination: Place for the files of the runs: the absolute path of a folder, or `s3://bucket/prefix`.
         host: IP address that the server listens on, or `localhost`.
         port: TCP port that the server listens on.
         public_urls: Further addresses, such as `https://mlflow.example.org`, by which the server is reached through a
@@ -68,9 +68,9 @@ class ServerSettings(BaseModel):
 
     @property
     def allowed_hosts(self) -> list[str]:
-        """Values of the HTTP header Host that are answered: loopback addresses, the server's own names.
+        """Values of the HTTP header Host that the server answers: loopback addresses and the server's own names.
 
-        The loopback addresses have any port, since an SSH tunnel may use another one.
+        Loopback addresses are answered with any port, since an SSH tunnel may use another port than the server.
         """
         hosts = [pattern for name in ("localhost", "127.0.0.1") for pattern in (name, f"{name}:*")]
         hosts += [urlsplit(url).netloc for url in self.allowed_origins]
@@ -80,7 +80,7 @@ class ServerSettings(BaseModel):
 
     @property
     def allowed_origins(self) -> list[str]:
-        """Addresses of web pages whose scripts may change data on the server: its own pages, as a browser sees them.
+        """Origins whose web pages may change data on the server (CORS): the addresses by which browsers reach it.
 
         MLflow allows pages of loopback addresses anyway.
         """
@@ -98,8 +98,8 @@ def make_settings(
 ) -> ServerSettings:
     """Return the `ServerSettings` for a user's options. By default, the data is in `server_folder`.
 
-    The arguments are fields of `ServerSettings`; paths may be relative. Raise UserError if one has a wrong form.
-    Whether the server can use them is not checked.
+    The arguments are fields of `ServerSettings`; paths may be relative. Raise UserError if an argument has a wrong
+    form. Whether the server can use the database and the places is not checked.
     """
     if not 1 <= port <= 65535:
         raise UserError(f"--port {port}: must lie between 1 and 65535")
@@ -114,7 +114,7 @@ def make_settings(
 
 
 def write_settings(settings: ServerSettings) -> None:
-    """Write `settings` to the file that the server reads at each start. The file is replaced as a whole."""
+    """Write `settings` to the file that the server reads at each start. The file is replaced atomically."""
     file = _settings_file()
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with atomic_write(file, mode=0o600) as opened:

@@ -19,7 +19,7 @@ _CONNECT_TIMEOUT_S = 10
 
 
 def check_database(uri: str) -> None:
-    """Raise UserError unless the server can use the database at `uri`, with suitable tables. Nothing is written."""
+    """Raise UserError unless the server can use the database at `uri` and its tables. A missing folder is made."""
     import sqlalchemy
 
     what = f"--backend-store-uri {uri}"
@@ -47,7 +47,7 @@ def check_database(uri: str) -> None:
 
 
 def check_artifacts(place: str) -> None:
-    """Raise UserError unless a small file can be written to `place`, a folder or `s3://bucket/prefix`, and removed."""
+    """Raise UserError unless files can be written to `place`, a folder, made if missing, or `s3://bucket/prefix`."""
     if "://" not in place:
         _check_writable(Path(place), "--artifacts-destination")
         return
