@@ -32,10 +32,10 @@ class LeftOut(NamedTuple):
 
 
 class EmbeddedBatch(NamedTuple):
-    """Embeddings of one batch of images.
+    """Embeddings of one batch of images, and the images of the batch that were left out.
 
-    `rows` are the indices of the n embedded images in the argument `paths` of `embed_images`. `embeddings` are (n, D)
-    float32, on the CPU.
+    `rows` are the indices of the n embedded images in the argument `paths` of `embed_images`, from 0. `embeddings` are
+    (n, D) float32, on the CPU.
     """
 
     rows: list[int]
@@ -58,13 +58,13 @@ def embed_images(
     batch_size: int = BATCH_SIZE,
     progress: Progress = no_progress,
 ) -> Iterator[EmbeddedBatch]:
-    """Yield the embeddings of the image files in `paths`, in this order, in batches of `batch_size`, by `embedder`.
+    """Yield the embeddings that `embedder` computes of the image files `paths`, in order, in batches of `batch_size`.
 
-    An image that cannot be read is listed in the `left_out` of its batch. Two batches of images are in memory at a
-    time, or four images for each thread if that is more.
+    An image that cannot be read is listed in the `left_out` of its batch. At most two batches of images are in memory
+    at a time, or four images for each thread if this is more.
 
     Args:
-        root: Folder that relative paths in `paths` are below. Absolute paths are used as they are.
+        root: Folder to which relative paths in `paths` are relative. Absolute paths are used as they are.
         progress: Function that is told how many images are done; see `Progress`.
 
     Raises:
@@ -99,18 +99,18 @@ def embed_folder(
     """Embed all images in `folder` and in the folders below it with `embedder` into the Parquet file `file`.
 
     The file has a row for each image that can be read: `path` relative to the folder, `label` (see `class_labels`) and
-    `embedding`, D numbers. The file appears only when it is complete, and replaces an earlier file of that name. Except
-    for the paths, memory does not grow with the number of images.
+    `embedding`, D numbers. The file appears only when it is complete, and replaces an earlier file of that name. Only
+    the paths and labels of all images are in memory, not their embeddings.
 
     Args:
         batch_size: Number of images that go through the network at a time, at least 1.
         strict: Whether to stop at the first image that cannot be read.
         progress: Function that is told how many images are done; see `Progress`.
-        paths: Result of `list_images` for the folder, if the caller has it already. Rows are in this order.
+        paths: Result of `list_images` for the folder, if the caller has it already. Rows are in the order of the paths.
 
     Raises:
-        UserError: No image can be read, one cannot be read (with `strict`), an embedding is not finite or too large, or
-            the file cannot be written.
+        UserError: No image can be read, an image cannot be read although `strict` is set, an embedding is not finite or
+            too large, or the file cannot be written.
     """
     paths = list_images(folder) if paths is None else paths
     labels = class_labels(paths)

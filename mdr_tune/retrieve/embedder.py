@@ -23,7 +23,7 @@ class Embedder:
         size: Length of an embedding, D.
         resize: Height and width, in pixels, that an image is resized to before its centre crop.
         uri: URI to load the model again. It names a version, as an alias may later name another version.
-        identity: Text that all copies of a model share, and that differs between logged models.
+        identity: Text by which models are compared: equal for copies of the same logged model, different otherwise.
         run_id: ID of the MLflow run that trained the model; None if it is not known.
         device: Device that the network computes on.
     """
@@ -40,7 +40,7 @@ class Embedder:
     def read(self, path: str | os.PathLike[str]) -> torch.Tensor:
         """Read the image file at `path` and return it prepared for the network, (C, H, W) uint8 on the CPU.
 
-        The image is resized to a square by Lanczos' filter and cropped at the centre. For a network of one channel it
+        The image is resized to a square of `resize` pixels by Lanczos' filter and cropped at the centre. If C is 1, it
         is converted to grey (ITU-R 601).
 
         Raises:

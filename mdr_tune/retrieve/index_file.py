@@ -1,4 +1,4 @@
-"""The index file: Parquet with the columns path, label and embedding, and metadata about the model."""
+"""The index file of embedded images: Parquet with the columns path, label and embedding, and metadata of the model."""
 
 import json
 import os
@@ -36,7 +36,7 @@ class IndexInfo:
         model: URI of the model's version.
         identity: Identity of the model (`Embedder.identity`). Two indexes are comparable if their identities are equal.
         run_id: ID of the MLflow run that trained the model; None if it is not known.
-        root: Folder of the images, which the paths in the index are relative to.
+        root: Folder of the images. The paths in the index are relative to it.
         image_shape: (C, H, W) of the network's images.
         resize: Height and width, in pixels, that images were resized to before their centre crop.
         created: Date and time in UTC, ISO 8601.
@@ -53,7 +53,7 @@ class IndexInfo:
 
 
 class IndexWriter:
-    """Collect embeddings and write them to a Parquet file in row groups."""
+    """Collects embeddings, and writes them to a Parquet file in row groups."""
 
     def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema, size: int) -> None:
         self._writer, self._schema, self._size = writer, schema, size
@@ -87,7 +87,7 @@ class IndexWriter:
 def writing_index(file: Path, info: IndexInfo, size: int) -> Iterator[IndexWriter]:
     """Create the index file `file` with the metadata `info`, and yield its writer. Embeddings have `size` numbers each.
 
-    The complete file appears when the `with` block ends without an error. UserError if it cannot be written.
+    The complete file appears when the block ends without an error. UserError is raised if it cannot be written.
     """
     embedding = pa.field("embedding", pa.list_(pa.float32(), size), nullable=False)
     columns = [pa.field("path", pa.string(), nullable=False), pa.field("label", pa.string()), embedding]
@@ -111,8 +111,8 @@ def writing_index(file: Path, info: IndexInfo, size: int) -> Iterator[IndexWrite
 class EmbeddingIndex:
     """An opened index file of N embeddings with `size` numbers each. The embeddings are not in memory.
 
-    `paths` and `labels` are those of the N images. Paths are relative to `info.root`; an image without a class has a
-    null label.
+    `paths` and `labels` have N texts, one for each image. Paths are relative to `info.root`; the label of an image
+    without a class is null.
     """
 
     file: Path
@@ -147,13 +147,13 @@ class EmbeddingIndex:
             raise UserError(f"{self.file} cannot be read any more ({first_line(error)}): embed anew") from error
 
     def embeddings(self) -> torch.Tensor:
-        """Return all embeddings, (N, D) float32, in memory."""
+        """Read and return all embeddings, (N, D) float32."""
         return torch.cat([torch.empty(0, self.size), *(block for _, block in self.blocks())])
 
     def rows_of(self, paths: Sequence[str | None]) -> torch.Tensor:
-        """Return the row of each of `paths`, (n,) int64, or -1 for a path that is not in the index.
+        """Return the row index of each of `paths`, (n,) int64; -1 for None and for a path that is not in the file.
 
-        Paths must be written as in the index: relative to `info.root`.
+        Paths must be written as in the file: relative to `info.root`.
         """
         rows = pc.index_in(pa.array(paths, pa.string()), value_set=self.paths.combine_chunks(), skip_nulls=True)
         return torch.from_numpy(np.array(pc.fill_null(rows, -1), dtype=np.int64))

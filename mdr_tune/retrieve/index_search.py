@@ -12,10 +12,10 @@ from mdr_tune.retrieve.nearest import NEAREST, Backend, BackendChoice, choose_ba
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The nearest rows of an index to each of Q queries, nearest first, as found by `backend`.
+    """The k rows of an index that are nearest to each of Q queries, the nearest first, as found by `backend`.
 
-    `rows` are (Q, k) int64. If a query can find fewer than k rows, its other entries are -1. `distances` are (Q, k)
-    float32, in the units of the embeddings, and infinity for entries without a row.
+    `rows` are the indices of rows, (Q, k) int64; the last entries are -1 if a query has fewer than k rows to find.
+    `distances` are Euclidean, (Q, k) float32, and infinity for entries of -1.
     """
 
     rows: torch.Tensor
@@ -35,17 +35,17 @@ def search_index(
 ) -> SearchResult:
     """Return the `top` nearest rows of `index` to each of `queries`. The search is exact.
 
-    Of rows at equal distances, the first counts as the nearer. The file is read once, 64 MiB at a time. The order and
-    the returned distances come from the differences of the embeddings in float64, so that an image finds itself at
-    distance 0. Matrix products only find out which of these distances need not be computed.
+    Of rows at equal distances, the first counts as the nearer. The file is read once, in blocks. The order and the
+    returned distances are computed from differences of embeddings in float64, so that an image finds itself at distance
+    0. Matrix products, whose rounding errors are larger, only choose the rows for which this is done.
 
     Args:
         index: Index of N embeddings of D numbers.
         queries: (Q, D), finite, on the CPU.
         top: Number of rows to find, at least 1; k is `top`, or N if that is less.
-        exclude: (Q,) int64, for each query a row that it must not find, such as its own; -1 excludes none.
+        exclude: (Q,) int64, for each query the index of a row that it must not find, such as its own; -1 for none.
         backend: `faiss`, `exact` (torch), or `auto`: FAISS if it is installed and the index is large.
-        block_rows: Number of rows that are read at a time; None is as many as 64 MiB hold.
+        block_rows: Number of rows in a block; None stands for blocks of 64 MiB.
 
     Raises:
         ValueError: Shapes do not fit, a query is not finite or too large, or `top` is less than 1.
@@ -71,9 +71,10 @@ def search_index(
 
 
 def _nearest(squares: torch.Tensor, rows: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the `top` smallest of the squared distances `squares` of each query, and those of `rows` they belong to.
+    """Return the `top` smallest of `squares` for each query, ascending, and the entries of `rows` that belong to them.
 
-    Equal distances are ordered by row.
+    `squares` and `rows` are (Q, n): squared distances of queries to rows, and the rows' indices. Equal distances are
+    ordered by row. Both results are (Q, top), or (Q, n) if n is less.
     """
     rows, places = rows.sort(dim=1)
     squares, order = squares.gather(1, places).sort(dim=1, stable=True)

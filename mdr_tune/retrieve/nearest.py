@@ -28,7 +28,7 @@ the farthest one that it returns."""
 
 
 def choose_backend(choice: BackendChoice, rows: int) -> Backend:
-    """Return the backend that searches an index of `rows` rows by the user's `choice`. Both backends are exact.
+    """Return the backend for the search of an index of `rows` rows, by the user's `choice`. Both backends are exact.
 
     Raises:
         UserError: `choice` is `faiss`, and FAISS is not installed.
@@ -50,8 +50,8 @@ def nearest_by_torch(queries: torch.Tensor, block: torch.Tensor, depth: int) -> 
 def nearest_by_faiss(queries: torch.Tensor, block: torch.Tensor, depth: int) -> torch.Tensor:
     """Return the `depth` rows of `block` nearest to each of `queries` by FAISS' flat index. See `Nearest`.
 
-    FAISS gets each distinct embedding once, since it does not promise an order among equal ones. Its distances have
-    rounding errors. If these leave open which rows are the nearest to a query, torch searches for this query instead.
+    FAISS gets each distinct embedding once, since it does not promise an order of equal embeddings. If the rounding
+    errors of FAISS leave open which rows are the nearest to a query, torch searches for this query instead.
     """
     faiss = importlib.import_module("faiss")
 
@@ -85,12 +85,12 @@ def nearest_by_faiss(queries: torch.Tensor, block: torch.Tensor, depth: int) -> 
 def _with_copies(found: torch.Tensor, rows: torch.Tensor, sizes: torch.Tensor, depth: int) -> torch.Tensor:
     """Return the `depth` nearest rows of each query, (Q, depth) int64, from its nearest distinct embeddings.
 
-    Each distinct embedding stands for all rows that are equal to it.
+    Each distinct embedding stands for all rows that have this embedding.
 
     Args:
-        found: (Q, k), indices of distinct embeddings, nearest first. Those of a query have at least `depth` rows in
-            total.
-        rows: (B,), the rows of the first distinct embedding, ascending, then those of the second, and so on.
+        found: (Q, k), indices of the distinct embeddings nearest to each query, the nearest first. They stand for at
+            least `depth` rows in total.
+        rows: (B,), indices of the rows of the first distinct embedding, ascending, then of the second, and so on.
         sizes: (U,), number of rows of each distinct embedding.
         depth: Number of rows to return for each query.
     """

@@ -13,12 +13,12 @@ from mdr_tune.util.words import not_utf_8
 
 
 def list_images(folder: Path) -> list[str]:
-    """Return the paths, relative to `folder` and with forward slashes, of the images in it and in the folders below it.
+    """Return the paths of all images below `folder`, relative to it and with forward slashes.
 
-    Images are files with a suffix in `mdr_tune.data.own.folder.SUFFIXES`. Hidden files and folders are left out. Those
-    that operating systems make for their own use are left out with a warning. Links are followed, and each folder is
-    read once. The order is the same on every machine: first a folder's own images by the code points of their names,
-    then its folders in the same way.
+    Images are files with a suffix in `mdr_tune.data.own.folder.SUFFIXES`. Hidden files and folders are left out. Files
+    and folders that systems make for their own use, such as `@eaDir`, are left out with a warning. Links are followed,
+    and each folder is read once. The order is the same on every machine: first a folder's own images by the code points
+    of their names, then the images of each of its folders in the same way.
 
     Raises:
         UserError: The folder does not exist, is a file, cannot be read, has no images, or has names that are not UTF-8.
@@ -54,8 +54,8 @@ def list_images(folder: Path) -> list[str]:
 def class_labels(paths: Sequence[str]) -> list[str | None]:
     """Return the class of each image in `paths` by the rules of `data: {name: folder}` in a sweep file.
 
-    The class is the name of the first folder in the path, or of the second if all first folders are named after splits
-    (train, test, ...). Names that look the same are one class. The class is None if the path has no such folder.
+    The class is the name of the first folder in the path, or of the second folder if all first folders are named after
+    splits (train, test, ...). Names that look the same are one class. The class is None if there is no such folder.
     """
     folders = [path.split("/")[:-1] for path in paths]
     firsts = {parts[0] if parts else "" for parts in folders}
