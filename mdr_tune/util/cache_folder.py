@@ -20,8 +20,8 @@ _SILENT_TRIES, _TRY_EVERY_S = 10, 0.05
 def cache_dir() -> Path:
     """Return the folder for prepared data sets. If it does not exist, make it.
 
-    It is `$MDR_TUNE_CACHE` if this variable is set, else `$XDG_CACHE_HOME/mdr_tune` if that one is set, else
-    `~/.cache/mdr_tune`. It is a UserError if the folder cannot be made or written to.
+    The folder is `$MDR_TUNE_CACHE` if this variable is set, else `$XDG_CACHE_HOME/mdr_tune` if that variable is set,
+    else `~/.cache/mdr_tune`. UserError is raised if the folder cannot be made or written to.
     """
     folder = _cache_location()
     try:
@@ -66,8 +66,8 @@ def locked(path: Path) -> Iterator[None]:
     The lock is on a file `<name>.lock` in the same folder. A warning is logged if the wait takes more than half a
     second. Shorter waits are common, because a process that only opens a file holds its lock for a moment.
 
-    The kernel releases the lock when the process that holds it ends, so a killed process blocks no other one. The lock
-    file is not deleted: otherwise two processes could lock two different files of the same name.
+    The kernel releases the lock when the process that holds it ends, so that a killed process blocks no other process.
+    The lock file is not deleted: otherwise two processes could lock two different files of the same name.
     """
     with path.with_name(path.name + ".lock").open("ab") as lock_file:
         _acquire(lock_file, path)

@@ -25,13 +25,13 @@ class ArgumentProblem(CodeError):  # noqa: N818 - a CodeError that knows its arg
 
 
 class CallArguments(NamedTuple):
-    """The arguments of a class or function that a sweep file may give.
+    """The arguments that a sweep file may give to a class or function.
 
     Attributes:
         function: The class or function.
-        defaults: Default of each argument by name; `REQUIRED` if it has none.
-        annotations: Annotation of each argument that has one.
-        filled: Names of the parameters that the trial fills in.
+        defaults: Default of each argument by name; `REQUIRED` if the argument has none.
+        annotations: Annotation of each argument that has one, by name.
+        filled: Names of the parameters that the trial fills in, such as the number of classes.
         takes_any: Whether the function has `**kwargs`, so that any other argument may be given, too.
     """
 
@@ -42,14 +42,14 @@ class CallArguments(NamedTuple):
     takes_any: bool
 
     def check(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return `arguments`, whose keys are known, as the function gets them; `name` is its import path, for messages.
+        """Return `arguments` converted to the types of the function's signature. Unknown keys were refused before.
 
-        Values are read by pydantic, strictly, as the annotations have it: a list becomes a tuple for `tuple[int, ...]`.
-        Without an annotation, the type of the default counts.
+        Pydantic converts values strictly by their annotations: a list becomes a tuple for `tuple[int, ...]`. Without an
+        annotation, the type of the default counts. `name` is the function's import path, for messages.
 
         Raises:
-            ArgumentProblem: A value has another type than the signature has.
-            CodeError: A value is missing.
+            ArgumentProblem: A value does not have the type of the signature.
+            CodeError: A required argument is missing.
         """
         missing = [key for key, default in self.defaults.items() if default is REQUIRED and key not in arguments]
         if missing:
@@ -91,7 +91,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
 
 
 def _type_of(default: Any) -> Any:
-    """Return the annotation that stands for a parameter without one, by its `default`."""
+    """Return the type that a parameter without annotation must have, by its `default`: int or float for 0.2."""
     if isinstance(default, bool | str):
         return type(default)
     if isinstance(default, int | float):
@@ -100,10 +100,10 @@ def _type_of(default: Any) -> Any:
 
 
 def call_arguments(function: Callable[..., Any], filled: Collection[str] = ()) -> CallArguments:
-    """Return the arguments of `function` that a sweep file may give; the trial fills in those named in `filled`.
+    """Return the arguments that a sweep file may give to `function`: all but those in `filled`, which the trial gives.
 
-    Of a class that passes `**kwargs` on, the parameters of its base classes' constructors count, too, up to
-    `torch.nn.Module`. None of them is required, since the class may pass it on itself.
+    If a class takes `**kwargs`, the parameters of its base classes' constructors count, too, up to `torch.nn.Module`.
+    They are not required, since the class may give them to its base class itself.
 
     Raises:
         CodeError: Python does not know the signature, or a parameter can only be given by position.
@@ -134,7 +134,7 @@ def call_arguments(function: Callable[..., Any], filled: Collection[str] = ()) -
 
 
 def _constructors(function: Callable[..., Any]) -> list[Callable[..., Any]]:
-    """Return `function`, or the constructors of a class and of its base classes below `torch.nn.Module`."""
+    """Return `function` in a list, or for a class its constructor and those of base classes below `torch.nn.Module`."""
     if not inspect.isclass(function):
         return [function]
     if type(function).__call__ is not type.__call__ or function.__new__ is not object.__new__:
@@ -166,7 +166,7 @@ def _hints(function: Any) -> dict[str, Any]:
 
 
 def plain(default: Any) -> Any:
-    """Return the `default` of a parameter as a value that a file could have: itself, or else its text."""
+    """Return the `default` of a parameter as a value that a YAML file could have: unchanged, a list, or its `repr`."""
     is_plain = (
         default is None
         or isinstance(default, bool | int | str)

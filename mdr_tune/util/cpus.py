@@ -1,4 +1,4 @@
-"""Find out how many CPUs this process may use, and share them with other processes of this program."""
+"""Find out how many CPUs this process may use, and share the CPUs with other processes of this program."""
 
 import math
 import os
@@ -9,9 +9,9 @@ _processes, _fewest_threads = 1, 1
 
 
 def usable_cpus(cgroups: Path = CGROUPS) -> int:
-    """Return the number of CPUs that this process may run on, or the container's limit, rounded up, if it is smaller.
+    """Return the number of CPUs that this process may use: its CPU affinity, or the container's limit if smaller.
 
-    `cgroups` is the folder in which the kernel publishes the limits of the container.
+    `cgroups` is the folder in which the kernel publishes the limits of the container. A limit of 1.5 counts as 2.
     """
     quota = _quota(cgroups)
     cpus = len(os.sched_getaffinity(0))
@@ -19,7 +19,7 @@ def usable_cpus(cgroups: Path = CGROUPS) -> int:
 
 
 def share_cpus(processes: int, fewest_threads: int) -> None:
-    """Make `threads_to_start` return this process's share of the usable CPUs, at least `fewest_threads`, from now on.
+    """From now on, make `threads_to_start` return this process's share of the usable CPUs, at least `fewest_threads`.
 
     `processes` is the number of processes that share the CPUs of the machine, including this one.
     """
@@ -28,9 +28,9 @@ def share_cpus(processes: int, fewest_threads: int) -> None:
 
 
 def threads_to_start() -> int:
-    """Return the number of threads that this process may start to compute: its share of the usable CPUs.
+    """Return how many threads for computing this process may start: its share of the usable CPUs, set by `share_cpus`.
 
-    Until `share_cpus` is called, all usable CPUs are its share.
+    Until `share_cpus` is called, the share is all usable CPUs.
     """
     return max(_fewest_threads, usable_cpus() // _processes)
 

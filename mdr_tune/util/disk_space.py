@@ -30,7 +30,7 @@ def format_bytes(size_bytes: int) -> str:
 def check_free(folder: Path, needed_bytes: int, purpose: str) -> None:
     """Raise a UserError if the disk of `folder`, which must exist, has no room for `needed_bytes` more bytes.
 
-    `purpose` are words for the message that say why the room is needed, such as "to unpack x.tgz".
+    `purpose` says in the message why the room is needed, such as "to unpack x.tgz".
     """
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
@@ -41,9 +41,9 @@ def check_free(folder: Path, needed_bytes: int, purpose: str) -> None:
 
 
 def is_full(error: BaseException) -> bool:
-    """Return whether a full disk caused `error`.
+    """Return whether a full disk, or a full quota, caused `error`.
 
-    The error may be an OSError, SQLite's error for a full disk, or an exception that was raised because of one of them.
+    The error may be an OSError, SQLite's error for a full disk, or an exception that such an error caused.
     """
     seen: BaseException | None = error
     while seen is not None:

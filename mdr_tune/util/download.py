@@ -1,6 +1,6 @@
 """Download large files.
 
-An attempt resumes where the attempt before ended. A file gets its name only when it is complete and checked.
+Each attempt resumes where the last attempt ended. A file gets its name only when it is complete and checked.
 """
 
 import hashlib
@@ -49,13 +49,13 @@ def download(
     """Download a file to `path`, whose folder must exist. The `urls` are tried in order until one gives the file.
 
     Until the file is complete, its bytes are in `<path>.part`. A later call resumes from there, even in another
-    process. With FTP, and with servers that cannot send a part of a file, it starts from the beginning.
+    process. With FTP, and with servers that cannot send a part of a file, a later call starts from the beginning.
 
     Args:
         urls: URLs of the file (http, https or ftp).
         path: path at which the file is made.
         digest: digest that the content must have.
-        progress: function that is called with the number of bytes that have come, and of all bytes (0 if unknown).
+        progress: function that is called with words, the number of received bytes, and the total (0 if unknown).
         size_bytes: size of the file, in bytes; None if it is unknown.
 
     Raises:
@@ -73,7 +73,7 @@ def download(
 
 
 def digest_of(path: Path, algorithm: Literal["md5", "sha256"], progress: Progress = no_progress) -> str:
-    """Return the digest of the file at `path` by `algorithm`, in hexadecimal. Meanwhile, `progress` is called."""
+    """Return the digest of the file at `path` by `algorithm`, in hexadecimal. `progress` is told the bytes read."""
     digest, done, size_bytes = hashlib.new(algorithm, usedforsecurity=False), 0, path.stat().st_size
     with path.open("rb") as file:
         while piece := file.read(_PIECE):

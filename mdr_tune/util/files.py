@@ -51,16 +51,16 @@ def why_not_writable(folder: Path) -> str | None:
 
 
 def existing_folder(path: Path) -> Path:
-    """Return `path` if it exists, also as a broken link, else the nearest folder above it that exists.
+    """Return `path` if it exists, even as a broken link, else the nearest folder above it that exists.
 
-    It is an OSError if a name in the path is too long.
+    Raise OSError if a name in the path is too long.
     """
     return next(folder for folder in (path, *path.parents) if folder.exists() or folder.is_symlink())
 
 
 @contextmanager
 def atomic_write(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
-    """Open a temporary file, which replaces the file at `path` if the block ends without an error.
+    """Open a temporary file for the block. It replaces the file at `path` if the block ends without an error.
 
     A reader of `path` always gets the old file or the whole new file, even after a power cut. If the block raises an
     error, the temporary file is removed. If `path` is a pipe, a device or a socket, `NotOnDisk` is raised.

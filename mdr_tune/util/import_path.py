@@ -1,6 +1,6 @@
 """Import the user's own code by an import path, `package.module:name`, from a folder or an installed package.
 
-A process looks for the user's modules in the folders that `look_for_code_in` was given, and else where Python does.
+A process looks for the user's modules in the folders given to `look_for_code_in`, then wherever Python looks.
 """
 
 import importlib
@@ -22,9 +22,9 @@ _added: list[str] = []
 """Entries of `sys.path` that were added for the folders."""
 
 _tops: set[str] = set()
-"""Names, without dots, of the modules that import paths have led to in the folders, and of those that these import.
+"""Top-level names of the user's modules: those that import paths name, and those that such modules import.
 
-The working folder may hold other modules that are in use, such as this package itself.
+The folders may hold other modules that are in use, such as this package itself.
 """
 
 
@@ -33,7 +33,7 @@ class CodeError(UserError, ValueError):  # a ValueError, which pydantic takes fr
 
 
 def is_import_path(name: str) -> bool:
-    """Return whether `name`, of a sweep file, is an import path: it has a colon, which no name of ours has."""
+    """Return whether the `name` of a component is an import path: whether it has a colon, unlike built-in names."""
     return ":" in name
 
 
@@ -43,10 +43,10 @@ def short_name(name: str) -> str:
 
 
 def look_for_code_in(folders: Sequence[Path]) -> None:
-    """Look for the user's modules in `folders`, the first of them first; forget the folders that were set before.
+    """From now on, look for the user's modules in `folders`, in this order, instead of the folders set before.
 
-    Modules that were imported from a former folder are forgotten, so that another folder's modules of the same name are
-    found.
+    Modules that were imported from the former folders are forgotten, so that modules of the same name are found in the
+    new folders.
     """
     global _folders
     wanted = tuple(dict.fromkeys(folder.resolve() for folder in folders))
@@ -68,9 +68,9 @@ def code_folders() -> tuple[Path, ...]:
 
 
 def _extend_path() -> None:
-    """Add the folders to `sys.path`, at its end: a file of the user's hides no installed package.
+    """Append the folders to `sys.path`. At its end, the user's files hide no installed package.
 
-    This is done when the first import path is followed. A sweep without one leaves `sys.path` as it is.
+    This is done when the first import path is followed. A sweep without import paths leaves `sys.path` as it is.
     """
     new = [str(folder) for folder in _folders if str(folder) not in sys.path]
     if new:
@@ -80,9 +80,9 @@ def _extend_path() -> None:
 
 
 def own_modules() -> Iterator[tuple[str, Path]]:
-    """Yield (name, file) of each of the user's modules that import paths have led to, also by the modules' imports.
+    """Yield name and file of each of the user's modules that is imported, by an import path or by another such module.
 
-    A package without an `__init__.py` has its folder in place of the file.
+    For a package without an `__init__.py`, the folder is yielded in place of the file.
     """
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
@@ -97,7 +97,7 @@ def own_modules() -> Iterator[tuple[str, Path]]:
 
 
 def own_place(top: str) -> Path | None:
-    """Return the file or folder of the module `top`, a name without dots, in the folders; None if it is not there."""
+    """Return the file or folder of the user's module `top`, a name without dots; None if no folder has it."""
     for folder in _folders if top != "mdr_tune" else ():
         if (file := folder / f"{top}.py").is_file():
             return file
@@ -114,8 +114,8 @@ def import_named(path: str) -> Callable[..., Any]:
         <class 'collections.Counter'>
 
     Raises:
-        CodeError: There is no such module or name, the module raises an error when it is imported, the name cannot be
-            called, or the module has the name of another one. The message says what to write instead.
+        CodeError: There is no such module or name, importing the module raises an error, the object cannot be called,
+            or an installed module has the same name. The message says what to change.
     """
     if _FORM.fullmatch(path) is None:
         raise CodeError(f"{path!r} is no import path: write package.module:name, such as my_losses:SoftTriple")
@@ -147,7 +147,7 @@ def import_named(path: str) -> Callable[..., Any]:
 
 
 def _elsewhere(top: str, place: Path) -> str | None:
-    """Return a description of another module `top` than that at `place`; None if there is none."""
+    """Return words for a module `top` other than the user's at `place`: a standard or installed one; else None."""
     if top in sys.stdlib_module_names:
         return f"Python's own module {top}"
     elsewhere = [entry for entry in sys.path if Path(entry).resolve() not in _folders]
@@ -177,7 +177,7 @@ def _names(module_name: str, missing: str | None) -> bool:
 
 
 def _not_found(module_name: str, missing: str) -> str:
-    """Return a message: there is no module `missing`, which is `module_name` or a package above it."""
+    """Return a message that there is no module `missing`, which is `module_name` or a package that contains it."""
     package, _, last = missing.rpartition(".")
     if package:
         places = [Path(entry) for entry in getattr(sys.modules.get(package), "__path__", ())]
@@ -206,10 +206,9 @@ def _file_of(module: Any) -> str:
 
 
 def said(error: BaseException) -> str:
-    """Return what `error` says, after the file and line of the user's own code where it was raised.
+    """Return the type and text of `error`, after the file and line of the user's own code where it was raised.
 
-    This is the last line of the traceback in one of the folders. If there is none, it is the last line at all outside
-    of this package, or nothing if all of the traceback is ours.
+    The place is the last one in the traceback that is in one of the folders. If there is none, no place is given.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
@@ -227,7 +226,7 @@ def _is_own(file: Path) -> bool:
 
 
 def defined_at(function: Any) -> str:
-    """Return ` (file:line)` of the definition of a class or function; "" if Python does not know it."""
+    """Return the place ` (file:line)` where the class or function is defined; "" if Python does not know it."""
     try:
         return f" ({inspect.getsourcefile(function)}:{inspect.getsourcelines(function)[1]})"
     except (OSError, TypeError):

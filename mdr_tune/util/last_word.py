@@ -33,7 +33,7 @@ printf '%s\\n' "$message" >&2
 
 
 class _LastWord:
-    """The shell that prints the last word: a message and, if `file` exists then, the second line `more`."""
+    """The shell that prints the last word: a message and, if `file` exists at that time, the second line `more`."""
 
     def __init__(self, file: Path, more: str) -> None:
         self._file, self._more = file, more
@@ -91,9 +91,9 @@ def last_word(file: Path = Path(os.devnull) / "none", more: str = "") -> Iterato
 
 @contextlib.contextmanager
 def errors_are_the_last_word() -> Iterator[None]:
-    """If an error leaves the block, make it the message of the last word.
+    """If an error leaves the block, make the error the message of the last word.
 
-    The error is thus printed even if the process is killed before it can report the error itself.
+    The error is then printed even if the process is killed before it reports the error itself.
     """
     try:
         yield
@@ -113,7 +113,7 @@ def exit_at_once(code: int, reason: str, last: Callable[[], None] = lambda: None
     """Print `error: `, `reason` and the last word's second line on stderr, and end this process without any clean-up.
 
     The exit code is `code`. Signal handlers and any thread may call this function. It does not use Python's streams,
-    because other code may hold their locks. After everything is printed, `last` is called.
+    because other code may hold the streams' locks. `last` is called after everything is printed.
     """
     with contextlib.suppress(OSError):  # stderr may be closed
         os.write(STDERR, f"error: {reason}\n{_current.more() if _current else ''}".encode())

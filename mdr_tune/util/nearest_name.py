@@ -13,7 +13,7 @@ _KINDS = ("loss", "miner", "sampler", "scheduler", "schedule", "optimizer", "sea
 def plain_name(name: str) -> str:
     """Return a simple form of `name`, by which spellings are compared: `arcface` for ArcFaceLoss and arc-face.
 
-    It is in lower case, has only letters and digits, and lacks a word for the kind of thing at its end, such as `loss`.
+    The form has only lower-case letters and digits. A word for the kind of thing at its end, such as `loss`, is removed.
     """
     plain = "".join(filter(str.isalnum, name.casefold()))
     return next((plain.removesuffix(kind) for kind in _KINDS if plain.endswith(kind) and plain != kind), plain)
@@ -22,8 +22,8 @@ def plain_name(name: str) -> str:
 def nearest_name(name: str, known: list[str], alike: float = 0.6) -> str | None:
     """Return the name in `known` that the user, who wrote `name`, probably meant; None if none is similar enough.
 
-    A name with the same `plain_name` comes first: ArcFaceLoss means arcface. Otherwise the most similar name is taken,
-    if its similarity by difflib, in 0..1 and without regard to case, is at least `alike`.
+    A name with the same `plain_name` comes first: ArcFaceLoss means arcface. Otherwise the most similar name is taken
+    if its similarity by difflib, from 0 to 1 and regardless of case, is at least `alike`.
     """
     plain = {plain_name(entry): entry for entry in reversed(known)}
     if (same := plain.get(plain_name(name))) is not None:

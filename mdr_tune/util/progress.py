@@ -1,9 +1,9 @@
-"""The type of the functions to which long work reports its progress."""
+"""The type of the functions to which long tasks report their progress."""
 
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
-"""Function that is called with words for the present work, the number of finished items, and that of all items.
+"""Function that is called with words for the task, the number of finished items, and the number of all items.
 
 All calls come from the same thread.
 """

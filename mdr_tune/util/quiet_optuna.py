@@ -7,7 +7,7 @@ from optuna.exceptions import ExperimentalWarning
 
 
 class without_warnings(warnings.catch_warnings):  # noqa: N801 - a context manager
-    """Suppress Optuna's warnings about experimental features within a block. The user can do nothing about them."""
+    """Context manager that suppresses Optuna's warnings about experimental features, which do not concern the user."""
 
     def __enter__(self) -> None:
         super().__enter__()

@@ -3,8 +3,8 @@
 A scheduler or a service manager sends SIGTERM. The system sends SIGHUP when the terminal or the connection to it is
 closed. Under `nohup`, SIGHUP stays ignored.
 
-A second SIGTERM right after the first one does nothing while the process reacts to the first. It is usually no second
-request: `timeout` and `make` send SIGTERM to their child and to its process group, so the child gets it twice.
+A second SIGTERM does nothing while the process reacts to the first one. It is usually no second request: `timeout` and
+`make` send SIGTERM to their child and to its process group, so that the child gets the signal twice.
 
 An interrupt raises KeyboardInterrupt. A library may catch this exception and go on, so this module remembers that an
 interrupt came. `raise_if_interrupted`, which commands call between their steps, raises KeyboardInterrupt again.
@@ -53,7 +53,7 @@ def was_interrupted() -> bool:
 
 
 def raise_if_interrupted() -> None:
-    """Raise KeyboardInterrupt, in the main thread only, if an interrupt came, in case a library has caught it."""
+    """Raise KeyboardInterrupt again if an interrupt came, in case a library has caught it. Only in the main thread."""
     if was_interrupted() and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
 
@@ -66,7 +66,7 @@ def obey_in_order() -> None:
 def interrupt_on_sigterm() -> None:
     """Make SIGTERM and SIGHUP do what Ctrl-C does from now on, and forget earlier interrupts.
 
-    In other threads than the main one, nothing happens. If the process ignores SIGHUP, as under `nohup`, it still does.
+    Outside of the main thread, this does nothing. If SIGHUP is ignored, as under `nohup`, it stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -102,8 +102,8 @@ def signal_handlers_kept() -> Iterator[None]:
 def interrupts_deferred() -> Iterator[None]:
     """Delay a Ctrl-C that comes within the block: KeyboardInterrupt is raised at the end of the block.
 
-    Use it for code that must not be interrupted in the middle. A second Ctrl-C ends the process at once. In other
-    threads than the main one, and if SIGINT is ignored, this function changes nothing.
+    Use this for code that must not be interrupted in the middle. A second Ctrl-C ends the process at once. Outside of
+    the main thread, and if SIGINT is ignored, this does nothing.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -128,11 +128,11 @@ def interrupts_deferred() -> Iterator[None]:
 
 @contextmanager
 def interrupts_answered(at_once: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Make sure that an interrupt ends this process, even if a library's code blocks the main thread within the block.
+    """Make sure that an interrupt ends the block, or else the process, even if a library blocks the main thread.
 
-    Usually, an interrupt raises KeyboardInterrupt in the main thread, which ends the block. Python cannot raise it
-    while a library's code runs. If the block has not ended within ANSWER_WITHIN_S, the process is ended without
-    clean-up, after a call of `at_once`. In other threads than the main one, this function changes nothing.
+    Usually, an interrupt raises KeyboardInterrupt in the main thread, which ends the block. Python cannot raise the
+    exception while a library's compiled code runs. If the block has not ended within ANSWER_WITHIN_S, the process is
+    ended without clean-up, after a call of `at_once`. Outside of the main thread, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

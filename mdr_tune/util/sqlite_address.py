@@ -9,9 +9,9 @@ _PLAIN, _QUOTED = "sqlite:///", "sqlite+pysqlite:///"
 def sqlite_url(file: Path, options: str = "") -> str:
     """Return the address of the SQLite file `file`, with the text `options` after a `?`, such as `timeout=30`.
 
-    SQLAlchemy reads `%41` in an address as `A`, and a `?` as the end of the path. So these signs are quoted in a path
-    that contains them. For an address with the prefix `sqlite:///`, MLflow would make a folder with the quoted name. A
-    quoted address therefore has the prefix `sqlite+pysqlite:///`, for which MLflow makes no folder.
+    SQLAlchemy reads `%41` in an address as `A`, and a `?` as the end of the path. A path with such signs is therefore
+    quoted. For an address with the prefix `sqlite:///`, MLflow would make a folder with the quoted name. So a quoted
+    address has the prefix `sqlite+pysqlite:///`, for which MLflow makes no folder.
     """
     path = str(file)
     end = f"?{options}" if options else ""
@@ -21,7 +21,7 @@ def sqlite_url(file: Path, options: str = "") -> str:
 
 
 def sqlite_file(url: str) -> Path | None:
-    """Return the path of the file that the address `url` is for; None if it is not the address of a SQLite file."""
+    """Return the path of the SQLite file whose address is `url`; None if `url` is not the address of a SQLite file."""
     for prefix in (_PLAIN, _QUOTED):
         if url.startswith(prefix) and (path := url.removeprefix(prefix).partition("?")[0]):
             return Path(unquote(path))

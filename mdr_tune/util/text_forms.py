@@ -1,4 +1,4 @@
-"""Convert texts that look the same to the same form, because labels and names of files come from many systems."""
+"""Convert texts that look the same to the same form. Systems differ in how they encode labels and names of files."""
 
 import posixpath
 import re
@@ -43,7 +43,7 @@ def look(text: str) -> str:
 
 
 class NamesOnDisk:
-    """Finds the files on the disk for paths from a list of files, even if the list encodes their names differently.
+    """Finds the files on the disk for paths from a list of files, even if the list encodes the names differently.
 
     Args:
         root: folder that the paths are relative to.
@@ -58,7 +58,7 @@ class NamesOnDisk:
     def find(self, path: str) -> str | None:
         """Return `path` with the names that its folders and its file have on the disk.
 
-        The result is None if a name in `path` matches no file on the disk, or several.
+        The result is None if a name matches nothing on the disk, or several names none of which is an exact match.
         """
         head, name = posixpath.split(path)
         if head not in self._folders:

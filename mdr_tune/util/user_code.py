@@ -1,4 +1,4 @@
-"""The user's own modules that a sweep has imported: their content hash, and a copy that travels to the workers."""
+"""The user's own modules that a sweep has imported: a hash of their content, and a copy that is sent to the workers."""
 
 import hashlib
 import io
@@ -25,9 +25,9 @@ class UserCode:
     """A copy of the user's own modules.
 
     Attributes:
-        folder: folder that they were imported from.
-        files: SHA-256 of each file, by its path relative to the folder.
-        archive: zip file with these files.
+        folder: folder from which the modules were imported.
+        files: first 16 hexadecimal digits of each file's SHA-256, by the file's path relative to the folder.
+        archive: content of a zip file with these files.
     """
 
     folder: str
@@ -40,19 +40,19 @@ class UserCode:
         return content_of(self.files)
 
     def describe(self) -> dict[str, Any]:
-        """Return the folder, the hash of all files, and the hash of each, as plain JSON, for records."""
+        """Return the folder, the hash of all files, and the hash of each file, as JSON values for records."""
         return {"folder": self.folder, "content": self.content, "files": dict(self.files)}
 
 
 def content_of(files: Mapping[str, str]) -> str:
-    """Return the hash of all `files`, given the hash of each by its name."""
+    """Return a hash of all `files` together. `files` has the hash of each file by its name."""
     return hashlib.sha256("\n".join(f"{files[name]} {name}" for name in sorted(files)).encode()).hexdigest()[:16]
 
 
 def imported_code() -> UserCode | None:
     """Return a copy of the user's modules that this process has imported; None if it has imported none.
 
-    A package is copied whole, with its files of data. A single module is copied alone.
+    A package is copied as a whole, with its data files. A module outside of packages is copied alone.
 
     Raises:
         UserError: The modules lie in two folders, or the copy would be too large.
@@ -99,10 +99,10 @@ def _digest(content: bytes) -> str:
 
 
 def use_code(code: UserCode | None) -> None:
-    """Let this process, a worker's, import the modules of `code`: from their folder if they are unchanged there.
+    """Let this worker process import the user's modules in `code`. `code` is None if the sweep has no such modules.
 
-    Otherwise, on another node or after a change, they are unpacked into the cache folder. None: there are no such
-    modules.
+    The modules are imported from their folder if they are unchanged there. Otherwise, on another node or after a
+    change, they are unpacked into the cache folder.
     """
     if code is None:
         look_for_code_in([])
@@ -132,5 +132,5 @@ def _unpacked(code: UserCode) -> Path:
 
 
 def changed_files(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return the names of the files that differ between two records of a user's code, sorted."""
+    """Return the names of the files that differ between `then` and `now`, sorted. Both have files' hashes by name."""
     return sorted(name for name in {**then, **now} if then.get(name) != now.get(name))

@@ -10,7 +10,7 @@ def count(number: float, unit: str) -> str:
 
 
 def plural(number: float, unit: str) -> str:
-    """Return the form of `unit` that stands with `number`: `lane` for 1, `lanes` for 2 or 0."""
+    """Return `unit` in the singular or the plural that `number` needs: `lane` for 1, `lanes` for 2 or 0."""
     return unit if 0 < number <= 1 else f"{unit}es" if unit.endswith("s") else f"{unit}s"
 
 
@@ -26,7 +26,7 @@ def first_line(error: BaseException) -> str:
 
 
 def last_line(text: str) -> str:
-    """Return the last line of `text` that is not blank. In a traceback, this line has the error's message."""
+    """Return the last line of `text` that is not blank, empty without one. A traceback has its message there."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else ""
 
@@ -34,7 +34,7 @@ def last_line(text: str) -> str:
 def escaped(text: str) -> str:
     """Return `text` in a form that UTF-8 can encode, for printing.
 
-    A file name may have bytes that are not UTF-8. Each of them becomes an escape such as `\\xe9`.
+    A file name may have bytes that are not UTF-8. Each such byte becomes an escape such as `\\xe9`.
     """
     return re.sub("[\ud800-\udfff]", lambda found: _escape(ord(found[0])), text)
 
@@ -53,15 +53,15 @@ def _escape(surrogate: int) -> str:
 
 
 def cpus_and_gpus(cpus: int, gpus: float, gpu: str = "GPU") -> str:
-    """Return `cpus` and `gpus`, numbers of CPUs and GPUs, in words: `1 CPU`, `2 CPUs and 1 GPU`, `1 CPU and 0.5 GPU`.
+    """Return the numbers `cpus` and `gpus` in words: `2 CPUs and 1 GPU`, `1 CPU and 0.5 GPU`, `1 CPU` without a GPU.
 
-    0 GPUs are left out. `gpu` is the word for a GPU, such as `A10G GPU`.
+    `gpu` is the word for a GPU, such as `A10G GPU`.
     """
     return count(cpus, "CPU") + (f" and {count(gpus, gpu)}" if gpus else "")
 
 
 def without_password(text: str) -> str:
-    """Return `text` with *** in place of each password in a URI."""
+    """Return `text` with `***` in place of the password of each URI in it."""
     return re.sub(r"(://[^:/@\s]+):[^@\s]*@", r"\1:***@", text)
 
 
