@@ -13,7 +13,7 @@ _KINDS = ("loss", "miner", "sampler", "scheduler", "schedule", "optimizer", "sea
 def plain_name(name: str) -> str:
     """Return a simple form of `name`, by which spellings are compared: `arcface` for ArcFaceLoss and arc-face.
 
-    The form has only lower-case letters and digits. A word for the kind of thing at its end, such as `loss`, is removed.
+    The form has only lower-case letters and digits. A word for the kind of thing at the end, such as `loss`, is cut.
     """
     plain = "".join(filter(str.isalnum, name.casefold()))
     return next((plain.removesuffix(kind) for kind in _KINDS if plain.endswith(kind) and plain != kind), plain)
