@@ -99,7 +99,7 @@ def _named(arguments: argparse.Namespace) -> DataConfig:
 
 
 def _place(path: tuple[str, ...]) -> str:
-    """Return the argument that sets the key `path` of the section trial.data: NAME, `--root`, `--set resize`."""
+    """Return the argument that sets the key `path` of the section trial.data, such as `--root` or `--set resize`."""
     key = ".".join(path)
     return "NAME" if key == "name" else f"--{key}" if key in _FLAGS else f"--set {key}"
 

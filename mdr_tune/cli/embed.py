@@ -34,7 +34,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Embed the images of the folder that `arguments` name into a file, print a summary on `console`, and return 0.
 
-    An image that cannot be read is left out. It is an error if no image can be read, or with --strict if one cannot.
+    An image that cannot be read is left out or, with --strict, raises UserError. So does a folder with no other images.
     """
     _check(arguments)
     from mdr_tune.retrieve import embed_folder

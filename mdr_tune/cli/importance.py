@@ -46,7 +46,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Print the importances for the sweep that `arguments` name, draw figures, log them to MLflow, and return 0."""
+    """Print how important each parameter of a sweep is, draw figures, log the figures to MLflow, and return 0."""
     _, client = open_store(arguments)
     from mdr_tune.report.figures import draw_figures
     from mdr_tune.tracking.reader import read_sweep

@@ -186,7 +186,7 @@ def _print_where_next(console: Console, stores: Stores, sweep: SweepConfig, outc
 
 
 def moved_alias(version: str, value: float | None, outcome: LaunchOutcome) -> str:
-    """Return a sentence that the alias `champion` was at the model `version` before the launch with this `outcome`.
+    """Return a sentence: before the launch with this `outcome`, the alias `champion` was at the model `version`.
 
     `value` is the best value of that version; None if it is not known. A warning is added if `value` is higher than the
     best value of the launch's winner.
@@ -202,7 +202,7 @@ def moved_alias(version: str, value: float | None, outcome: LaunchOutcome) -> st
 def ui_lines(stores: Stores, experiment_id: str) -> list[str]:
     """Return the lines that a user needs to open the experiment `experiment_id` of `stores` in the MLflow UI.
 
-    For a server, this is the address of the sweep's page. For a database, the command that starts the UI comes before.
+    For a server, this is the address of the sweep's page. For a database, the command that starts the UI comes first.
     """
     uri = stores.shown_uri
     page = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"

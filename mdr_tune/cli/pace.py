@@ -53,17 +53,17 @@ class Pace:
 
     @property
     def num_trials(self) -> int:
-        """Number of trials of the sweep. Seeds of a configuration after its first count only with `every_seed`."""
+        """Number of trials of the sweep. A configuration's second and further seeds count only with `every_seed`."""
         return self._configurations * (self._seeds if self._every_seed else 1)
 
     @property
     def trials_done(self) -> int:
-        """Number of ended trials. Seeds of a configuration after its first count only with `every_seed`."""
+        """Number of ended trials. A configuration's second and further seeds count only with `every_seed`."""
         return sum(record.ended and (self._every_seed or record.seed_index == 0) for record in self.records)
 
     @property
     def further_seeds_done(self) -> int:
-        """Number of ended trials of seeds after the first of their configuration; 0 with `every_seed`."""
+        """Number of ended trials with a second or further seed of a configuration; 0 with `every_seed`."""
         return 0 if self._every_seed else sum(record.ended and record.seed_index > 0 for record in self.records)
 
     @property
@@ -120,7 +120,7 @@ class Pace:
 
     @property
     def seconds_left(self) -> float | None:
-        """Expected wall time left, in seconds; None before an epoch was finished in this session, or after the last."""
+        """Expected wall time left, in seconds; None before this session has finished an epoch, or with none left."""
         if not self._epochs or not self.epochs_left:
             return None
         longest = max(self._left_of_running(), default=0.0)

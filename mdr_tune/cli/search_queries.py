@@ -48,9 +48,9 @@ class Queries:
 def read_queries(arguments: argparse.Namespace, index: EmbeddingIndex) -> Queries:
     """Return the queries that --query in `arguments` names, in the given order.
 
-    The embeddings of images are computed; those of an index's rows are read from the index. UserError is raised if a
-    query cannot be read, if its embedding is not from the model that made `index`, or if --model is given although no
-    query is an image.
+    Images are embedded; the rows of another index file have their embeddings there. UserError is raised if a query
+    cannot be read, if its embedding is not from the model that made `index`, or if --model is given although no query
+    is an image.
     """
     embedder = None
     if any(query.suffix != ".parquet" for query in arguments.query):

@@ -86,7 +86,7 @@ class Output:
     def finish(self) -> None:
         """Write the text that is still in the buffer, or throw it away if it cannot be written.
 
-        Otherwise Python would try to write it again when it exits, and end with exit code 120.
+        Otherwise, Python would try to write the text again at its exit, and end with exit code 120.
         """
         if not self._try(lambda: self._stream.flush()):
             self._throw_away()

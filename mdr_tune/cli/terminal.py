@@ -37,7 +37,7 @@ def say(console: Console, text: str | Text, style: str | None = None) -> None:
 
 
 def print_error(errors: Console, message: str) -> None:
-    """Print each line of `message` as an error on the console `errors`; of an empty message, `no reason was given`."""
+    """Print each line of `message` as an error on the console `errors`; if empty, print that no reason was given."""
     for line in message.splitlines() or ["no reason was given"]:
         say(errors, f"error: {line}", "red")
 
@@ -45,8 +45,8 @@ def print_error(errors: Console, message: str) -> None:
 def exit_code(command: Callable[[], int]) -> int:
     """Run `command` and return its exit code. After an error, it is 2 for a mistake of the user, else 1.
 
-    Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt in the command, so that it removes half-written files. The exit
-    code is then 1.
+    Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt in the command, so that the command can remove half-written
+    files. The exit code is then 1.
     """
     errors = make_console(stderr=True)
     try:

@@ -1,4 +1,4 @@
-"""Find the cluster's autoscaler, which is possible on the head node only, and the nodes that it may add or starts."""
+"""Find the cluster's autoscaler, and the nodes that it may add or is starting. This works only on the head node."""
 
 import time
 from collections import Counter

@@ -65,7 +65,7 @@ class ClusterFile:
                 yield name, (*path, "node_config"), as_mapping(node_type.get("node_config"))
 
     def line(self, path: KeyPath) -> int:
-        """Return the line number of the key `path`. If the file lacks it, return the line of its parent, or 0."""
+        """Return the line number of the key `path`. If the file lacks the key, take the nearest key above it, or 0."""
         return next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 0)
 
     def describe(self, problem: Problem) -> str:

@@ -27,7 +27,7 @@ def ablation_table(evidence: SweepEvidence, baseline: str | None = None) -> Abla
 
     Args:
         evidence: Records of the launch, as read from MLflow.
-        baseline: Name of a row, such as `mdr-003`, to compare all others with instead. UserError if no row has it.
+        baseline: Name of a row, such as `mdr-003`, to compare all others with. UserError if no row has this name.
     """
     is_grid = evidence.facts.sampler == "grid"
     rows = grid_rows(evidence) if is_grid else best_rows(evidence)

@@ -146,7 +146,7 @@ def _class_ratio(values: np.ndarray, baseline: np.ndarray, labels: np.ndarray) -
 
 
 def _missing_seeds(facts: SweepFacts, metric: str, rows: Sequence[Row]) -> list[str]:
-    """Return a sentence for each of `rows` in which a seed of `facts` is missing, a seed failed, or lacks `metric`."""
+    """Return a sentence for each of `rows` in which a seed of `facts` is missing, has failed, or lacks `metric`."""
     sentences = []
     listed = set(facts.seeds) if facts.sampler == "grid" and len(facts.seeds) > 1 else set()
     for row in rows:

@@ -1,4 +1,4 @@
-"""Compare two runs of one trial number by number: whether they are equal to the bit, and where they begin to differ."""
+"""Compare two runs of one trial number by number: whether they are bit-identical, and where they begin to differ."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -32,8 +32,8 @@ class Difference:
 class Comparison:
     """The result of comparing two runs. `epochs` and `values` are the numbers of epochs and of values compared.
 
-    `differences` has an entry for each metric that differs, in the order of its first different epoch. At the same
-    epoch, the largest difference comes first.
+    `differences` has an entry for each metric that differs, by the first epoch at which it differs, then by size, the
+    largest first.
     """
 
     epochs: int
@@ -42,7 +42,7 @@ class Comparison:
 
     @property
     def equal(self) -> bool:
-        """Whether all numbers are equal to the bit; false if there is no number to compare."""
+        """Whether all numbers are bit-identical; false if there is no number to compare."""
         return self.values > 0 and not self.differences
 
     def describe(self) -> str:

@@ -119,7 +119,7 @@ def _line(sweep: SweepRecords, trial: RecordedTrial) -> Line:
 
 
 def titles(sweep: SweepRecords) -> dict[str, str]:
-    """Return the titles of leaderboard columns by name, for `sweep`. Columns titled by their own name are left out."""
+    """Return the titles of the leaderboard's columns for `sweep`, by name, but not of columns titled by their name."""
     label = metric_label(sweep.metric)
     second = metric_label(sweep.second_metric or "")
     return {**TITLES, **({"second": second} if second else {}), "best": label, "test": f"test {label}"}

@@ -50,7 +50,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def check_not_poorer(evidences: Sequence[SweepEvidence], before: Mapping[str, Any], place: str) -> None:
-    """Raise UserError if the new report lacks a part of the old one. The arguments are those of `why_poorer`."""
+    """Raise UserError if a report of `evidences` would lack parts of the report `before` at `place` (`why_poorer`)."""
     if why := why_poorer(evidences, before, place):
         raise UserError(f"{why}. Look for what was lost (deleted runs or files), or name another folder")
 

@@ -253,8 +253,8 @@ def _seeds(row: Row) -> int:
 def gains(result: SweepResult) -> dict[str, float]:
     """Return the gains of the best MDR trial of `result` over each baseline, in points, by metric name.
 
-    For the baseline `triplet`, they are `gain/val_over_triplet`, except with the authors' protocol, which chooses on
-    test classes, and `gain/test_over_triplet`. A grid has no gains, since its rows are compared one by one.
+    For `triplet`, they are `gain/val_over_triplet` and `gain/test_over_triplet`, the first only if trials were chosen
+    on validation classes. A grid has no gains, since its rows are compared one by one.
     """
     found: dict[str, float] = {}
     best = _best_rows(result)
@@ -283,7 +283,7 @@ def _gain_over(arm: str, found: dict[str, float], label: str) -> str:
 
 
 def _not_better(found: dict[str, float], baselines: Sequence[str]) -> list[str]:
-    """Return a sentence for each split on which some of `baselines` are as good as or better than the MDR trial.
+    """Return sentences on the splits on which some of `baselines` are as good as or better than the MDR trial.
 
     `found` are the gains of the MDR trial in points, as `gains` returns them.
     """

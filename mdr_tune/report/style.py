@@ -88,7 +88,7 @@ def styled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def optuna_pyplot() -> Iterator[Any]:
-    """Yield pyplot, set to draw without a screen and Optuna's plots in `STYLE`. All figures are closed at the end."""
+    """Yield pyplot, which draws without a screen, and Optuna's plots in `STYLE`. All figures are closed at the end."""
     import matplotlib
 
     matplotlib.use("Agg")

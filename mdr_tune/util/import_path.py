@@ -68,7 +68,7 @@ def code_folders() -> tuple[Path, ...]:
 
 
 def _extend_path() -> None:
-    """Append the folders to `sys.path`. At its end, the user's files hide no installed package.
+    """Append the folders to `sys.path`, at its end, so that the user's files hide no installed package.
 
     This is done when the first import path is followed. A sweep without import paths leaves `sys.path` as it is.
     """
@@ -208,7 +208,7 @@ def _file_of(module: Any) -> str:
 def said(error: BaseException) -> str:
     """Return the type and text of `error`, after the file and line of the user's own code where it was raised.
 
-    The place is the last one in the traceback that is in one of the folders. If there is none, no place is given.
+    The place is the last one in the traceback that is in a folder of the user's code; there may be none.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"

@@ -53,7 +53,7 @@ def was_interrupted() -> bool:
 
 
 def raise_if_interrupted() -> None:
-    """Raise KeyboardInterrupt again if an interrupt came, in case a library has caught it. Only in the main thread."""
+    """Raise KeyboardInterrupt in the main thread if an interrupt came, since a library may have caught the first."""
     if was_interrupted() and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
 

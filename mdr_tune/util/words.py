@@ -26,7 +26,7 @@ def first_line(error: BaseException) -> str:
 
 
 def last_line(text: str) -> str:
-    """Return the last line of `text` that is not blank, empty without one. A traceback has its message there."""
+    """Return the last line of `text` that is not blank; empty if there is none. In a traceback, this is the error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else ""
 

@@ -72,7 +72,7 @@ def check_open_ports(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_dashboard(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem if other machines could reach Ray's dashboard in `cluster`, which can run commands everywhere."""
+    """Yield a problem if other machines could reach Ray's dashboard in `cluster`, where anyone can run commands."""
     for start in ray_starts(cluster, "head"):
         host = start.option("--dashboard-host")
         if host is not None and host not in LOOPBACK:

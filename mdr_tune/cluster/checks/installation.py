@@ -93,7 +93,7 @@ def _pins(file: Path) -> dict[str, str]:
 def _other_versions(command: Command, pins: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Yield a pair of texts for each package that `pip install` in `command` may not install in its pinned version.
 
-    A pair is the word in the command, such as `torch>=2`, and the pin, such as `torch==2.14.1`. `pins` is by name.
+    A pair is the word in the command, such as `torch>=2`, and the pin, `torch==2.14.1`. `pins` has versions by name.
     """
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name

@@ -99,7 +99,7 @@ def make_settings(
     """Return the `ServerSettings` for a user's options. By default, the data is in `server_folder`.
 
     The arguments are fields of `ServerSettings`; paths may be relative. Raise UserError if an argument has a wrong
-    form. Whether the server can use the database and the places is not checked.
+    form. Whether the server can use the database and write the artifacts is not checked.
     """
     if not 1 <= port <= 65535:
         raise UserError(f"--port {port}: must lie between 1 and 65535")

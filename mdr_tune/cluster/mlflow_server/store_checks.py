@@ -47,7 +47,7 @@ def check_database(uri: str) -> None:
 
 
 def check_artifacts(place: str) -> None:
-    """Raise UserError unless files can be written to `place`, a folder, made if missing, or `s3://bucket/prefix`."""
+    """Raise UserError unless files can be written to `place`: a folder, made if missing, or `s3://bucket/prefix`."""
     if "://" not in place:
         _check_writable(Path(place), "--artifacts-destination")
         return

@@ -59,7 +59,7 @@ def overview_latex(overview: Overview) -> str:
 
 
 def _groups(groups: list[tuple[str, int]], first: int) -> tuple[list[str], str]:
-    """Return the headings above groups of columns, and the lines that are drawn below these headings.
+    """Return the LaTeX headings above groups of columns, and the LaTeX for the lines below these headings.
 
     `groups` has the title and the number of columns of each group. The first group begins at column `first`, from 1.
     """
@@ -120,7 +120,7 @@ def _line(cells: list[str]) -> str:
 
 
 def _float(lines: list[str], columns: str, caption: str, label: str) -> str:
-    """Return a LaTeX `table` of the rows `lines` with the alignments `columns`, `lrr`. Only `caption` is escaped."""
+    """Return a LaTeX `table` of the rows `lines`, aligned by `columns`, such as `lrr`. Only `caption` is escaped."""
     return "\n".join(
         [
             r"\begin{table}",

@@ -106,7 +106,7 @@ def _figure(section: Section, title: str, caption: str, png: Path) -> list[str]:
 
 
 def _code(text: str) -> list[str]:
-    """Return the lines of a code block with the YAML `text`. The fence is longer than any run of backticks in it."""
+    """Return the lines of a code block with the YAML `text`. Its fence is longer than any backtick run in `text`."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}yaml", *text.rstrip("\n").splitlines(), fence]

@@ -34,7 +34,7 @@ class Section:
 
 
 def slugs(names: Sequence[str]) -> list[str]:
-    """Return a name without ending for the files of each sweep in `names`. A name that is taken gets a number."""
+    """Return a unique base name for the files of each sweep in `names`. A name that is taken gets a number."""
     found: list[str] = []
     taken = {OVERVIEW}
     for name in names:

@@ -13,7 +13,7 @@ NONE = "\N{EN DASH}"
 
 
 def number(value: float) -> str:
-    """Return the percentage `value` as text with two decimals. Results of two seeds already differ in the first."""
+    """Return the percentage `value` as text with two decimals. Seeds already differ in the first decimal."""
     return f"{_rounded(value):.2f}".replace("-", MINUS)
 
 
@@ -75,7 +75,7 @@ def seeds_in(row: Row, metric: str) -> int:
 
 
 def seeds(row: Row, metric: str) -> str:
-    """Return the number of seeds in the mean of `metric` of `row`: `3`, or `2 of 3` if one of three is not in it."""
+    """Return the number of seeds in the mean of `metric` of `row`: `3`, or `2 of 3` if one seed has no value."""
     found, begun = seeds_in(row, metric), len(row.seeds) + len(row.failed_seeds)
     return str(found) if found == begun else f"{found} of {begun}"
 
@@ -93,7 +93,7 @@ def splits(metrics: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def highest(table: AblationTable) -> dict[str, str]:
-    """Return the name of the row of `table` with the highest mean, for each metric that at least two rows have."""
+    """Return, for each metric that at least two rows of `table` have, the name of the row with the highest mean."""
     found: dict[str, str] = {}
     for metric in table.metrics:
         means = {row.name: row.estimates[metric].mean for row in table.rows if metric in row.estimates}

@@ -1,4 +1,4 @@
-"""Plot the table's metric over the setting that varies: as lines over a number, otherwise as points in groups."""
+"""Plot the table's metric over the setting that varies: as lines if it is a number, otherwise as groups of points."""
 
 import textwrap
 from collections.abc import Sequence

@@ -114,7 +114,7 @@ def draw_estimates(
 
 
 def within_percent(axes: "Axes", axis: str) -> None:
-    """Limit the `axis` (`x` or `y`) of `axes` to 0 to 100.5 percent, because intervals can reach further."""
+    """Limit the `axis` (`x` or `y`) of `axes` to the range 0 to 100.5 percent, because intervals can reach further."""
     low, high = axes.get_xlim() if axis == "x" else axes.get_ylim()
     limits = (max(low, 0.0), min(high, 100.5))
     if axis == "x":

@@ -29,12 +29,12 @@ RIGHT, WRONG = "\N{CHECK MARK}", "\N{BALLOT X}"
 
 
 def gallery_best(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the queries with the highest average precision in some rows of `table`; None without pictures."""
+    """Draw queries with the highest average precision, of the best row and its baselines; None without pictures."""
     return _gallery(evidence, table, "best")
 
 
 def gallery_worst(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the queries with the lowest average precision in some rows of `table`; None without pictures."""
+    """Draw queries with the lowest average precision, of the best row and its baselines; None without pictures."""
     return _gallery(evidence, table, "worst")
 
 

@@ -25,7 +25,7 @@ def curve_keys(metric: str) -> dict[str, str]:
 
 
 def learning_curves(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the best rows of `table` as lines over the epochs, in a panel for each split; None without two epochs."""
+    """Draw the best rows of `table` as lines over the epochs, a panel for each split; None if no row has two epochs."""
     known = {key for trial in evidence.sweep.trials for epoch in trial.record.history for key in epoch}
     splits = {split: key for split, key in curve_keys(evidence.sweep.metric).items() if key in known}
 

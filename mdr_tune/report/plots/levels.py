@@ -53,7 +53,7 @@ def _has_mdr(row: Row) -> bool:
 
 
 def initial_levels(records: dict[int, TrialRecord], count: int) -> list[float] | None:
-    """Return the initial values of MDR's `count` levels, means over the seeds of `records`; None if not configured."""
+    """Return the initial values of MDR's `count` levels, averaged over `records`; None if a record lists none."""
     found = [(record.config.get("mdr") or {}).get("levels") for record in records.values()]
     if not all(isinstance(levels, list | tuple) and len(levels) == count for levels in found):
         return None
@@ -82,7 +82,7 @@ def _level(axes: "Axes", found: Series, initial: float | None, colour: str) -> N
 
 
 def level_shares(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the share of pairs nearest to each level over the epochs, for rows of `table` with MDR; None if unknown."""
+    """Draw the share of pairs nearest to each level over the epochs, for rows of `table` with MDR; None without any."""
 
     def usable(row: Row) -> bool:
         keys = numbered(row.records, HELD) if row.has_mdr else []
