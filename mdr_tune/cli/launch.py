@@ -18,6 +18,7 @@ from mdr_tune.cli.terminal import exit_code, make_console, print_error, quiet_li
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.sweep_reading import read_sweep
 from mdr_tune.config.unit_notes import unit_notes
+from mdr_tune.data.outline import DatasetOutline
 from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.lanes.messages import LaneEnded
 from mdr_tune.records.journal import FILE as JOURNAL
@@ -122,7 +123,7 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
     with naming(arguments.space):
         sweep, taken = resolve(sweep, stores.storage)
         sweep, code = _with_code(sweep)
-    machine, lanes, fits, missing = _checked(arguments, sweep, arguments.space)
+    machine, lanes, fits, missing, outline = _checked(arguments, sweep, arguments.space)
     local_draws = _local_draws(sweep)
     return Plan(
         sweep=with_workers(sweep, lanes.workers_per_lane),
@@ -146,6 +147,8 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
         missing_data=missing,
         local_draws=local_draws,
         code=code,
+        outline=outline,
+        overrides=tuple(_overrides(arguments)),
     )
 
 
@@ -174,7 +177,7 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
     check_stores(stores)
     found = check_in_store(stores, sweep.name, past, stored_launches.own_stores(stored, arguments.storage))
     sweep, code = _with_code(sweep)
-    machine, lanes, fits, missing = _checked(arguments, sweep, stored.file)
+    machine, lanes, fits, missing, outline = _checked(arguments, sweep, stored.file)
     local_draws = _local_draws(sweep)
     changed = changes_since(past.code, code)
     return Plan(
@@ -202,6 +205,8 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
         local_draws=local_draws,
         legacy_draws=stored.legacy_draws,
         code=code,
+        outline=outline,
+        overrides=tuple(_overrides(arguments)),
     )
 
 
@@ -220,14 +225,15 @@ def _draw_notes(local_draws: tuple[str, ...]) -> list[str]:
 
 def _checked(
     arguments: argparse.Namespace, sweep: SweepConfig, file: Path
-) -> tuple["Machine", LaneResources, list[str], tuple[str, ...]]:
+) -> tuple["Machine", LaneResources, list[str], tuple[str, ...], DatasetOutline | None]:
     """Check the pretrained weights, the data and the resources that `sweep` needs, with the flags in `arguments`.
 
     `file` is the sweep file that errors name. UserError is raised if a check failed, or if data are missing. In a dry
     run, data may be missing if they can be downloaded.
 
     Returns:
-        The machine or cluster; the lanes that fit on it; notes on the data; sentences about missing data.
+        The machine or cluster; the lanes that fit on it; notes on the data; sentences about missing data; the sizes of
+        the data set's classes, None if data are missing.
     """
     from mdr_tune.cluster.machine import this_machine
     from mdr_tune.cluster.ray_start import check_ray_can_start
@@ -241,10 +247,10 @@ def _checked(
         check_cache_dir()
         if arguments.address is None:
             check_ray_can_start()
-        notes = check_data(sweep, lambda text: say(console, text, style="dim")) + resize_notes(sweep)
-        notes += component_notes(sweep)
+        notes, outline = check_data(sweep, lambda text: say(console, text, style="dim"))
+        notes += resize_notes(sweep) + component_notes(sweep)
     machine = this_machine() if arguments.address is None else _cluster_at(arguments.address)
-    return machine, _fit(sweep, machine, file, arguments.resume is not None), notes, missing
+    return machine, _fit(sweep, machine, file, arguments.resume is not None), notes, missing, outline
 
 
 def _fit(sweep: SweepConfig, machine: "Machine", file: Path, resumes: bool) -> LaneResources:

@@ -8,6 +8,7 @@ from pathlib import Path
 from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.arms import Arm, arms, repeated_points
 from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.data.outline import DatasetOutline
 from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.records.journal import Past
 from mdr_tune.sweep.stores import Stores
@@ -48,6 +49,8 @@ class Plan:
             from `mdr_tune.training.local_draws`.
         legacy_draws: Whether plan.json has version 1; see `VERSION` in `stored_launches`.
         code: Copy of the user's own modules, which travels to the workers; None if the sweep names none.
+        outline: Sizes of the data set's classes; None if the data set is missing.
+        overrides: Keys of the sweep file that flags of the command override, as texts `KEY=VALUE`.
     """
 
     sweep: SweepConfig
@@ -66,6 +69,8 @@ class Plan:
     local_draws: tuple[str, ...] = ()
     legacy_draws: bool = False
     code: UserCode | None = None
+    outline: DatasetOutline | None = None
+    overrides: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:

@@ -88,13 +88,18 @@ def prepare_weights(sweep: SweepConfig, stage: Callable[[str], None]) -> None:
             fetch_weights(backbone.name, backbone.weights)
 
 
-def check_data(sweep: SweepConfig, tell: Callable[[str], None] = lambda text: None) -> list[str]:
-    """Check that `sweep`'s data set can be split, and fits its models, batches and metrics; returns notes to show.
+def check_data(
+    sweep: SweepConfig, tell: Callable[[str], None] = lambda text: None
+) -> tuple[list[str], DatasetOutline | None]:
+    """Check that `sweep`'s data set can be split, and fits its models, batches and metrics.
 
     No image is decoded. Images that were decoded earlier are checked as in `prepare_data`. For other images the check
     is that their files exist, that the disk has room for their cache, and that no file is a copy of a file in another
     split, unless the data set keeps such copies. A data set that does not exist is left to `missing_data`. If the check
     takes longer than SLOW_S, `tell` is called with a line for the user.
+
+    Returns:
+        Notes to show, and the sizes of the data set's classes. The latter is None if the data set does not exist.
 
     Raises:
         UserError: Something does not fit. The message has a line for each problem, which begins with the key.
@@ -102,6 +107,7 @@ def check_data(sweep: SweepConfig, tell: Callable[[str], None] = lambda text: No
     variants = section_variants(sweep.trial, sweep.space, "data")
     problems = [problem for data in variants for problem in backbone_problems(sweep, data)] + model_problems(sweep)
     notes: list[str] = []
+    outline = None
     if not any(map(_missing, variants)):
         try:
             outline = _outline(variants, tell)
@@ -112,7 +118,7 @@ def check_data(sweep: SweepConfig, tell: Callable[[str], None] = lambda text: No
             notes += size_notes(sweep, variants[0], outline)
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
-    return notes
+    return notes, outline
 
 
 def _outline(ways: Sequence[DataConfig], tell: Callable[[str], None] = lambda text: None) -> DatasetOutline:
