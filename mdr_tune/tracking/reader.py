@@ -18,7 +18,7 @@ from mdr_tune.tracking.deleted import deleted_runs, deleted_trials, is_deleted, 
 from mdr_tune.tracking.experiment import check_active, child_runs
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.nearest_name import did_you_mean
-from mdr_tune.util.words import not_utf_8
+from mdr_tune.util.words import not_utf_8, some
 
 _DEFAULT_EXPERIMENT_ID = "0"
 
@@ -54,6 +54,15 @@ def read_sweep(
     return SweepRecords(
         name, str(experiment.experiment_id), parent.info.run_id, parent.info.status, metric, second, trials
     )
+
+
+def trial_run_id(client: MlflowClient, sweep: str, trial: str) -> str:
+    """Return the id of the run of `trial`, such as `mdr-007`, in the newest launch of `sweep`. UserError if none."""
+    runs = {recorded.record.name: recorded.run_id for recorded in read_sweep(client, sweep).trials}
+    if trial not in runs:
+        known = some(list(runs), most=5)
+        raise UserError(f"the newest launch of {sweep} has no trial {trial!r}: it has {known}")
+    return runs[trial]
 
 
 def _launch(client: MlflowClient, name: str, experiment_id: str, parent_run_id: str | None) -> Run:
