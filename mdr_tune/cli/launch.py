@@ -1,4 +1,4 @@
-"""`python launch.py`: check a sweep, print its plan, run it, print its result."""
+"""`python launch.py`, or `mdr-tune launch`: check a sweep, print its plan, run it, print its result."""
 
 import argparse
 import json
@@ -12,6 +12,7 @@ from rich.console import Console
 
 from mdr_tune.cli.output import print_plan, print_result
 from mdr_tune.cli.pace import Pace
+from mdr_tune.cli.spaces import shipped_or_own
 from mdr_tune.cli.status import Status
 from mdr_tune.cli.streams import with_forgiving_output
 from mdr_tune.cli.terminal import exit_code, make_console, print_error, quiet_libraries, say
@@ -48,14 +49,28 @@ if TYPE_CHECKING:
     from mdr_tune.cluster.machine import Machine
 
 
+_DESCRIPTION = "Search level initialisation, weight and margin of MDR over DDP workers, logged to MLflow."
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of launch.py."""
-    parser = argparse.ArgumentParser(
-        prog="launch.py",
-        description="Search level initialisation, weight and margin of MDR over DDP workers, logged to MLflow.",
-    )
+    parser = argparse.ArgumentParser(prog="launch.py", description=_DESCRIPTION)
+    _add_arguments(parser)
+    return parser
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command `launch`, which does what launch.py does, to `commands`, the commands of mdr-tune."""
+    parser = commands.add_parser("launch", help="run a sweep, as launch.py does", description=_DESCRIPTION)
+    _add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--space", type=Path, metavar="FILE", help="the sweep's YAML file")
+    what.add_argument(
+        "--space", type=shipped_or_own, metavar="FILE", help="the sweep's YAML file, or a name of `mdr-tune spaces`"
+    )
     what.add_argument("--resume", metavar="NAME", help="go on with the newest launch of this sweep in the storage")
     parser.add_argument("--extend", type=int, metavar="N", help="with --resume: add N trials to each arm")
     parser.add_argument("--trials", type=int, metavar="N", help="the same as --set search.trials=N")
@@ -74,7 +89,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run", action="store_true", help="check the file, data, stores, resources, print the plan, start nothing"
     )
-    return parser
 
 
 def make_plan(arguments: argparse.Namespace) -> Plan:
@@ -281,10 +295,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str] | None) -> int:
     arguments = make_parser().parse_args(argv)
-    return exit_code(lambda: _plan_and_launch(arguments, make_console()))
+    return exit_code(lambda: run(arguments, make_console()))
 
 
-def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Print the plan that `arguments` ask for on `console`, run it unless it is a dry run, and return the exit code."""
     plan = make_plan(arguments)
     print_plan(console, plan)
     if arguments.dry_run:
@@ -318,7 +333,8 @@ def how_to_resume(plan: Plan, out_of_budget: bool = False) -> str:
     If the sweep is `out_of_budget`, the command gives it a larger budget.
     """
     storage = [] if plan.stores.storage == Path("runs").absolute() else ["--storage", str(plan.stores.storage)]
-    command = shlex.join(["python", "launch.py", "--resume", plan.sweep.name, *storage])
+    program = ["mdr-tune", "launch"] if Path(sys.argv[0]).name == "mdr-tune" else ["python", "launch.py"]
+    command = shlex.join([*program, "--resume", plan.sweep.name, *storage])
     if not out_of_budget:
         return f"Go on with it: {command}"
     key = "time=TIME" if plan.sweep.search.stop.time is not None else "gpu_hours=HOURS"
