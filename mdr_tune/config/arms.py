@@ -41,7 +41,7 @@ def baseline_names(trial: TrialConfig) -> dict[str, dict[str, Any]]:
     """Return the changes of each baseline to `trial` (MDR paper, Table 1), such as `{"triplet": {"mdr": None}}`."""
     loss = short_name(trial.loss.name)
     baselines: dict[str, dict[str, Any]] = {loss: {"mdr": None}}
-    if not trial.loss.compares_directions:  # the embeddings of any other loss are on the unit sphere anyway
+    if not trial.loss.compares_directions:  # otherwise, embeddings are on the unit sphere anyway
         baselines[f"{loss}_l2"] = {"mdr": None, "embedding": {**trial.embedding.model_dump(), "mode": "l2"}}
     return baselines
 

@@ -62,7 +62,7 @@ class ClassFraction(StrictModel):
 
 
 class ClassFold(StrictModel):
-    """Hold out part `fold`, from 0, of `folds` equal parts of the classes. Cross-validate with a launch for each."""
+    """Hold out part `fold`, from 0, of `folds` equal parts of the classes. Cross-validation takes a launch per fold."""
 
     folds: int = Field(ge=2)
     fold: int = Field(0, ge=0)
@@ -125,11 +125,11 @@ class Dataset(Named):
         return None
 
     def source_arguments(self) -> dict[str, Any]:
-        """Return, by key, all values that determine the images and their splits."""
+        """Return, by key, all values that the reading and the splitting of the images depend on."""
         return self.arguments()
 
     def measured_on(self) -> dict[str, Any]:
-        """Return, by dotted key, the values that determine on which images trials are compared."""
+        """Return, by dotted key, the values that trials must have in common to be measured on the same images."""
         return flatten(self.model_dump())
 
     def describe_evaluation(self) -> str:
@@ -224,7 +224,7 @@ class _ImageFiles(Dataset):
         return self
 
     def source_arguments(self) -> dict[str, Any]:
-        """Return, by key, all values that determine the images and their splits. `resize: auto` becomes a number."""
+        """Return, by key, all values that reading and splitting depend on. `resize: auto` is replaced by a number."""
         kept = self.model_dump(exclude={"name", "image_size", "recall_at"})
         return {**kept, "resize": self.chosen_resize, "recall_ks": list(self.recall_ks)}
 
@@ -261,7 +261,7 @@ class _ImageFiles(Dataset):
         return (3, self.chosen_image_size, self.chosen_image_size)
 
     def measured_on(self) -> dict[str, Any]:
-        """Return, by dotted key, the values that determine on which images trials are compared.
+        """Return, by dotted key, the values that trials must have in common to be measured on the same images.
 
         The keys for resizing, cropping and caching are left out.
         """
@@ -394,7 +394,7 @@ class TableDataConfig(_Own):
     """Column with the role of each image: query or gallery. An image with an empty cell has both roles."""
 
     def source_arguments(self) -> dict[str, Any]:
-        """Return, by key, all values that determine the images. A `root` of None becomes the folder of `file`."""
+        """Return, by key, all values that reading and splitting depend on. `root: null` is the folder of `file`."""
         return {**super().source_arguments(), "root": self.root or str(Path(self.file).parent)}
 
     def listed(self) -> "ListedDataset":
@@ -432,7 +432,7 @@ class FeaturesDataConfig(_OwnClasses):
         return (1, 1, vector_size(**self.source_arguments()))
 
     def source_arguments(self) -> dict[str, Any]:
-        """Return, by key, all values that determine the vectors and their splits."""
+        """Return, by key, all values that the reading and the splitting of the vectors depend on."""
         return {**self.model_dump(exclude={"name", "recall_at"}), "recall_ks": list(self.recall_ks)}
 
     def outline(self) -> "DatasetOutline":
@@ -477,7 +477,7 @@ class ImportedDataConfig(Dataset, OpenModel):
         return open_imported(self.name, self._given, self.validation.model_dump())
 
     def known_arguments(self) -> list[str]:
-        """Return the names of the arguments in the signature, and of given arguments that its `**kwargs` takes."""
+        """Return the names of the arguments that `name` takes: those of its signature, and any given to `**kwargs`."""
         taken = arguments_of(self.name)
         return list({**({} if taken is None else taken.defaults), **self._given})
 
@@ -492,7 +492,7 @@ class ImportedDataConfig(Dataset, OpenModel):
         return self._opened().outline()
 
     def open(self, folder: Path, progress: Progress) -> "OpenedDataset":
-        """Return the user's data set, which has been opened already."""
+        """Return the user's data set, opened before. `folder` and `progress` are not used."""
         return self._opened()
 
 

@@ -88,7 +88,7 @@ T = TypeVar("T")
 def describe_value(value: Any, digits: int = DIGITS) -> str:
     """Return a short text for `value`, used in a name or a message, with `digits` significant digits in each float.
 
-    A section gives its name and its other keys with values or domains: `arcface scale 64`. None gives `none`.
+    A mapping gives its `name`, then its other keys with values or domains: `arcface scale 64`. None gives `none`.
     """
     if isinstance(value, dict):
         words = [str(value["name"])] if "name" in value else []
@@ -140,7 +140,7 @@ def _check_choices(values: list[Any]) -> None:
 
 
 def _as_domain(value: Any) -> Any:
-    """Return a domain as a mapping. A list means a choice, and a number means a choice with one value."""
+    """Return the domain `value` as a mapping: a list means a choice, and a number means a choice with one value."""
     if isinstance(value, list):
         return {"choice": value}
     if isinstance(value, int | float) and not isinstance(value, bool):

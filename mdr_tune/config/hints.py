@@ -123,7 +123,7 @@ def meant_key(key: str, here: list[str], everywhere: list[str], section: str = "
         return f" Keys with dots are for the space and --set: write {nested} instead." if full else ""
     name = _MEANT.get(key.lower(), key)
     close = name if name in here else nearest_name(key, here, _NEARLY_THE_SAME)
-    others = [k for k in everywhere if k != f"{section}.{key}".lstrip(".")]  # others: of another data set or loss
+    others = [k for k in everywhere if k != f"{section}.{key}".lstrip(".")]  # such as keys of another data set or loss
     is_elsewhere = not section and close != name and any(k.rpartition(".")[2] == name for k in others)
     if (close is None or is_elsewhere) and (dotted := meant_dotted(key, others, section)):
         return dotted

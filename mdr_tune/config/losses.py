@@ -163,7 +163,7 @@ class ContrastiveLossConfig(Loss):
         return self
 
     def problem_with(self, mode: str) -> str | None:
-        """Return a problem if the margin exceeds the diameter of the unit sphere in `mode` l2; else None."""
+        """Return a problem if `neg_margin` exceeds the diameter of the unit sphere in `mode` l2; else None."""
         if mode == "l2" and self.neg_margin > 2:
             return f"neg_margin: {self.neg_margin} cannot be met with embedding.mode l2, where no distance exceeds 2"
         return None
@@ -383,7 +383,7 @@ class LibraryLossConfig(Loss, OpenModel):
                 yield key, value, known[key]
 
     def in_force(self) -> dict[str, Any]:
-        """Return all arguments of the class, defaults included. Whole numbers become floats, so that 1 equals 1.0."""
+        """Return the values that affect the training: all arguments, with defaults. Whole numbers become floats."""
         from mdr_tune.metric.library_loss import library_loss_arguments
 
         arguments = {**library_loss_arguments(self.name), **self.model_dump()}
@@ -453,14 +453,14 @@ class ImportedLossConfig(Loss, OpenModel):
         return imported_loss_facts(self.name, self.arguments())
 
     def in_force(self) -> dict[str, Any]:
-        """Return all arguments of the class, defaults included. Whole numbers become floats, so that 1 equals 1.0."""
+        """Return the values that affect the training: all arguments, with defaults. Whole numbers become floats."""
         taken = arguments_of(self.name, LOSS_FILLED)
         defaults = {} if taken is None else {key: plain(value) for key, value in taken.defaults.items()}
         arguments = {**defaults, **self.model_dump()}
         return {key: float(value) if type(value) is int else value for key, value in arguments.items()}
 
     def known_arguments(self) -> list[str]:
-        """Return the names of the arguments in the signature, and of given arguments that its `**kwargs` takes."""
+        """Return the names of the arguments that `name` takes: those of its signature, and any given to `**kwargs`."""
         taken = arguments_of(self.name, LOSS_FILLED)
         return list({**({} if taken is None else taken.defaults), **self.arguments()})
 

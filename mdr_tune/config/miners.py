@@ -148,7 +148,7 @@ class ImportedMinerConfig(Miner, OpenModel):
         return self
 
     def known_arguments(self) -> list[str]:
-        """Return the names of the arguments in the signature, and of given arguments that its `**kwargs` takes."""
+        """Return the names of the arguments that `name` takes: those of its signature, and any given to `**kwargs`."""
         taken = arguments_of(self.name)
         return list({**({} if taken is None else taken.defaults), **self.arguments()})
 

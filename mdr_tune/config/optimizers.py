@@ -177,8 +177,8 @@ class OptimizerConfig(StrictModel):
     ) -> dict[str, Any]:
         """Return the values that affect a training of `epochs` epochs. Equal values train in the same way.
 
-        The learning rates of the loss and of the head are left out if these have no parameters, and `layer_decay` if
-        the backbone is not trained.
+        The learning rates of the loss and of the head are None if these have no parameters. `layer_decay` is 1 if the
+        backbone is not trained.
         """
         return {
             **self.model_dump(),

@@ -63,7 +63,7 @@ def _check_in_range(parameter: Parameter, value: Any) -> None:
 
 
 def _branch_of(parameter: Parameter, value: Any) -> tuple[Branch, dict[str, Any]]:
-    """Return the branch of `parameter` that `value` means, and the values of keys inside of it, by dotted key."""
+    """Return the branch of `parameter` that `value` stands for, and the values that it gives for keys inside of it."""
     for branch, written in zip(parameter.branches, parameter.domain.choice or [], strict=True):
         if value == written or value == branch.label:
             return branch, {}
@@ -166,7 +166,7 @@ def _is_taken(parameter: Parameter, branch: Branch, trial: TrialConfig, dump: di
 
 
 def _in_short(value: Any) -> str:
-    """Return a short text for `value`. For a section it is the name alone, since `value` has the defaults, too."""
+    """Return a short text for `value`. A section gives its name alone: `value` lists all defaults, too."""
     return str(value["name"]) if isinstance(value, dict) and "name" in value else describe_value(value)
 
 

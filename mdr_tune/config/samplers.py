@@ -26,6 +26,7 @@ class StudyToSample:
         trials: Number of trials that the study will have.
         given: Number of trials at its beginning whose values are given by `start_from`.
         seed: Seed of the whole study. A sampler's methods get the seed of each trial as an argument.
+        space: Search space of the arm.
     """
 
     trials: int

@@ -130,8 +130,8 @@ class AshaSchedulerConfig(Scheduler):
 class MedianSchedulerConfig(Scheduler):
     """Median stopping (Golovin et al., KDD 2017).
 
-    At an epoch, the mean of each other trial's values up to that epoch is computed. The trial is stopped if its best
-    value is below the median of these means.
+    After an epoch of a trial, the mean of each other trial's values up to that epoch is computed. The trial is stopped
+    if its best value is below the median of these means.
     """
 
     name: Literal["median"]

@@ -40,7 +40,7 @@ def _seeds_problems(sweep: SweepConfig) -> Problems:
 
 
 def _test_curve_problems(sweep: SweepConfig) -> Problems:
-    """Return the problems of `sweep` if its trials evaluate the test classes after each epoch.
+    """Return the problems with `protocol: paper` and `curves: [test]`, which read the test classes after each epoch.
 
     Such a sweep must be an ablation, so that no trial is chosen by its test results. All trials must have the same
     protocol, and that protocol must measure the metric.

@@ -46,7 +46,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One searched key, or a part of the levels' grid.
+    """One searched key, or a part of the levels' grid: its count, spread or offset.
 
     Attributes:
         name: Name of the parameter in a study, unique in the space.
@@ -299,7 +299,7 @@ def section_variants(trial: TrialConfig, space: Space, section: str) -> list[Any
 
 
 def trial_keys(trial: TrialConfig) -> list[str]:
-    """Return the dotted keys of `trial` and its sections that a space may name, even if `mdr` or `memory` is null."""
+    """Return the dotted keys and sections of `trial` that a space may name, always with those of `mdr` and `memory`."""
     tree = trial.all_values()
     tree["memory"] = MemoryConfig().all_values()
     tree["mdr"] = MDRConfig().all_values()

@@ -61,9 +61,9 @@ def _numbers(value: Any) -> list[float]:
 class Named(StrictModel):
     """Base class of all sections that a sweep file chooses by a name, such as a loss.
 
-    A kind is a direct subclass of this class, such as `Loss`. The members of a kind are its direct and indirect
-    subclasses without subclasses, such as `TripletLossConfig`. Their `name` is a Literal, and their other fields are
-    the keys beside the name. `one_of` makes the type of a field that takes any member of a kind.
+    A kind is a direct subclass of this class, such as `Loss`. The members of a kind are the leaves of its tree of
+    subclasses, such as `TripletLossConfig`. Their `name` is a Literal, or text such as an import path. Their other
+    fields are the section's other keys. `one_of` makes the type of a field that takes any member of a kind.
 
     Attributes:
         takes_import_path: True for the member whose name is an import path of the user's own code.

@@ -116,7 +116,7 @@ class BackboneConfig(OpenModel):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Arguments of the network: the keys of the section that are not declared here."""
+        """Arguments of the network: the keys of the section that are no fields of this class."""
         return dict(self.model_extra or {})
 
     def known_arguments(self) -> list[str]:
@@ -376,7 +376,7 @@ class TrialConfig(StrictModel):
 
     @property
     def freezes_batch_norm(self) -> bool:
-        """True if the backbone's BatchNorm stays in eval mode. With `auto` it does if the weights are trained ones."""
+        """True if the backbone's BatchNorm stays in eval mode. With `auto`, it does if it has trained weights."""
         is_frozen = self.batch_norm == "frozen" or self.backbone.train == "none"
         return is_frozen or (self.batch_norm == "auto" and self.backbone.pretrained)
 

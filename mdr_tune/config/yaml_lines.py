@@ -63,7 +63,7 @@ class _Nested:
 
 
 class RayLoader(_Nested, yaml.SafeLoader):
-    """Loader of YAML 1.1. The command `ray up` reads its file by the same rules."""
+    """Loader of YAML 1.1, by whose rules the command `ray up` reads a cluster file."""
 
 
 class CoreLoader(_Nested, yaml.SafeLoader):
@@ -239,7 +239,7 @@ class _Reader:
         return found
 
     def _pairs(self, node: yaml.Node) -> dict[Any, tuple[int, yaml.Node]]:
-        """Return (line, value) of each key of the mapping `node`, by key. Keys from merged mappings come first."""
+        """Return {key: (line, node of the value)} of the mapping `node`. Keys from merged mappings come first."""
         own: dict[Any, tuple[int, yaml.Node]] = {}
         merged: dict[Any, tuple[int, yaml.Node]] | None = None
         for key_node, value_node in node.value:
@@ -257,7 +257,7 @@ class _Reader:
         return {**(merged or {}), **own}
 
     def _merged(self, node: yaml.Node) -> dict[Any, tuple[int, yaml.Node]]:
-        """Return (line, value) of each key in the mappings of `node`, the value of a merge key (`<<`).
+        """Return {key: (line, node of the value)} of the mappings in `node`, the value of a merge key (`<<`).
 
         If several mappings have the same key, the first of them counts.
         """
