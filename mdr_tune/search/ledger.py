@@ -101,7 +101,7 @@ class Ledger:
         self._tell("trial_started", record)
 
     def goes_on(self, record: TrialRecord) -> None:
-        """Mark the trial of `record` as running again after an interruption, without an entry in the journal."""
+        """Mark the trial of `record` as running again after an interruption. Tell the listeners, not the journal."""
         record.outcome = "running"
         self._tell("trial_started", record)
 
@@ -132,7 +132,7 @@ class Ledger:
         self._tell("epoch_finished", record)
 
     def checkpoint(self, record: TrialRecord, epoch: int, folder: Path, keep_from: int) -> None:
-        """Record that the trial's checkpoint of `epoch` is in `folder`, and delete older ones that it supersedes.
+        """Record that the checkpoint of `epoch` of the trial of `record` is in `folder`, and delete superseded ones.
 
         Checkpoints in `record` from the epoch `keep_from` on stay, since another trial may still take them over.
         """
@@ -164,7 +164,7 @@ class Ledger:
         return {epoch for name, epoch in origins if name == record.name}
 
     def _origin_of(self, name: str, epoch: int) -> tuple[str, int]:
-        """Return (trial, epoch) of the checkpoint from which the state of the trial `name` at `epoch` can be restored.
+        """Return (name, epoch) of the checkpoint from which the state of the trial `name` at `epoch` can be restored.
 
         Normally it is the trial's own checkpoint of `epoch`. If this one was not written, because of an interruption,
         it is the trial's latest earlier checkpoint, or, if the trial took over a state after that, the checkpoint of

@@ -59,7 +59,7 @@ class StopRules:
                 self.trial_ended(record)
 
     def begin(self, arm: str) -> None:
-        """Compute the share of the remaining budgets for `arm`, whose search begins."""
+        """Give `arm`, whose search begins now, its share of the remaining budgets."""
         names = [other.name for other in self._arms]
         left = self._arms[names.index(arm) :]
         share = left[0].trials / sum(other.trials for other in left)
@@ -70,14 +70,14 @@ class StopRules:
             self._gpu_until[arm] = self._gpu_s + share * (3600 * self._config.gpu_hours - self._gpu_s)
 
     def trial_started(self, record: TrialRecord) -> None:
-        """Do nothing."""
+        """Do nothing: no rule depends on the start of a trial."""
 
     def epoch_finished(self, record: TrialRecord) -> None:
         """Add the GPU time of the last epoch of `record` to the GPU time used."""
         self._gpu_s += self._gpus_per_trial * record.history[-1].get("time/epoch_s", 0.0)
 
     def trial_noted(self, record: TrialRecord) -> None:
-        """Do nothing."""
+        """Do nothing: no rule depends on notes."""
 
     def trial_ended(self, record: TrialRecord) -> None:
         """Update the arm's best value, and the number of configurations in a row without a new best value.

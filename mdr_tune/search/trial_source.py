@@ -202,8 +202,8 @@ class TrialSource(SearchAlgorithm):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Queue the trial `trial_id` for Tune again if Tune gave it up (`error`), at most MOST_TIMES_LOST times.
 
-        Tune may give a trial up although it has retries left. If a process is lost while Tune prepares it for another
-        trial, Tune counts two failures of that other trial, and gives that trial up at the second failure.
+        Tune may give up a trial that has retries left. This happens if a process is lost while Tune hands it to the
+        trial: Tune then counts two failures of the trial, and gives it up at the second one.
         """
         if error and self._times_lost[trial_id] < MOST_TIMES_LOST:
             self._times_lost[trial_id] += 1

@@ -80,7 +80,7 @@ class LaneScheduler(FIFOScheduler):
         if _is_exempt(trial) or report is None:
             return str(self.CONTINUE)
         epoch, answer = self._answers[trial.trial_id]
-        if report[0] > epoch or (report[0] == epoch and answer == self.PAUSE):  # the trial may have left in between
+        if report[0] > epoch or (report[0] == epoch and answer == self.PAUSE):  # a lost trial has to wait anew
             answer = self._decide(trial, *report)
             self._answers[trial.trial_id] = (report[0], answer)
         return answer if report[0] >= epoch else str(self.CONTINUE)

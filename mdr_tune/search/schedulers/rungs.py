@@ -110,7 +110,7 @@ class RungScheduler(LaneScheduler, ABC):
         The result is None if no trial may go on or no lane is free.
         """
         if not any(trial.status in BUSY for trial in live_trials(tune_controller)):
-            # Tune has just asked the search for a trial. Although a lane was free, it gave none: the search has ended
+            # Tune has just asked the search for a trial. Although a lane was free, the search gave none: it has ended
             # early, or it waits for the paused trials.
             self._ends.add(len(self._group_of))
         for group in self._groups:
