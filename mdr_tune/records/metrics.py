@@ -45,7 +45,7 @@ class Metric:
 
 
 def _quality(group: str, prefix: str = "", measured: bool = True) -> Iterator[Metric]:
-    """Yield the retrieval metrics `group`/`prefix`NAME, in percent. `measured` says if workers measure them."""
+    """Yield Recall@K, MAP@R and R-precision in `group`, `measured` or computed. Their names begin with `prefix`."""
     for name, label in (("recall_at_K", "Recall@K"), ("map_at_r", "MAP@R"), ("r_precision", "R-precision")):
         yield Metric(f"{group}/{prefix}{name}", "%", label, measured, compared=measured, larger_is_better=True)
 
