@@ -106,7 +106,7 @@ def source() -> dict[str, Any] | None:
 
 
 def source_of(folder: Path) -> dict[str, Any] | None:
-    """Return `commit` and `dirty`, as `source` does, of the repository that tracks the package in `folder`."""
+    """Return `commit` and `dirty`, as `source` does, of the repository that tracks the package in `folder`, or None."""
     # A package that was installed into some folder of a repository does not belong to that repository.
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None

@@ -87,6 +87,7 @@ class SweepFacts:
         versions: Versions of the packages and of Python, by name.
         commit: Git commit of the source, with `+ changes` if files differed from it; None without a Git repository.
         devices: Devices that the trials ran on.
+        sweep_file: Text of the sweep file, in YAML.
     """
 
     started: datetime.datetime
