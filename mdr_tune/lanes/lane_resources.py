@@ -26,7 +26,7 @@ class LaneResources:
     accelerator_type: str | None = None
     """Ray's name of the kind of GPU that the workers need; None if any kind will do."""
     workers_on_a_node: int = 1
-    """Largest number of workers on one node, of all lanes. They share the node's CPUs when they decode images."""
+    """Largest number of workers on one node, counting all lanes. They share the node's CPUs when they decode images."""
 
     @property
     def needs(self) -> str:

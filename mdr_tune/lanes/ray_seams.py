@@ -65,7 +65,7 @@ def owns_ray() -> bool:
 
 
 def end_ray_at_once() -> None:
-    """End Ray's processes without waiting for their work, if this process started them."""
+    """If this process started Ray, end Ray's processes at once, without waiting for their work."""
     _ended_here.set()
     if owns_ray():
         _node().kill_all_processes(check_alive=False, allow_graceful=False)
@@ -177,7 +177,7 @@ def our_start_of_ray() -> Iterator[Callable[[], None]]:
 def patient(ask: Callable[..., T], may_come: Callable[[], bool], *arguments: Any) -> T:
     """Call `ask(*arguments)` every POLL_S seconds until it does not raise RuntimeError, and return its result.
 
-    The last error is raised after NODE_TIMEOUT_S seconds, or if `may_come` returns False: no result can come any more.
+    The last error is raised after NODE_TIMEOUT_S seconds, or as soon as `may_come()` is False: no result can come.
     """
     end = time.monotonic() + NODE_TIMEOUT_S
     while True:
@@ -195,8 +195,8 @@ def patient(ask: Callable[..., T], may_come: Callable[[], bool], *arguments: Any
 class LeanTrainer:
     """Base class to list before `TorchTrainer`. It leaves out two processes, each of which takes two seconds to start.
 
-    One distributes shards of Ray Datasets, which lanes do not use. The other asks the autoscaler for nodes; it is left
-    out if this process started Ray, which then gets no nodes. Seam: `_create_default_callbacks`, with a
+    The first distributes shards of Ray Datasets, which lanes do not use. The second asks the autoscaler for nodes. It
+    is left out only if this process started Ray, which then gets no nodes. Seam: `_create_default_callbacks`, with a
     `DatasetsCallback` in its list, and `_initialize_and_run_controller`, with `scaling_policy` among its arguments.
     Changed: the lanes' test finds more actors than it lists.
     """
@@ -216,10 +216,10 @@ class LeanTrainer:
 
 
 def fixed_workers(scaling_config: Any) -> Any:
-    """Return a policy of Ray Train for `scaling_config` that fixes the workers and asks no autoscaler for nodes.
+    """Return a scaling policy of Ray Train for `scaling_config` that never asks the autoscaler for nodes.
 
-    Ray Train sends such requests through a separate process, and its controller waits for that process before it starts
-    workers. The first request would start the process, and so would the cancelling of requests at the controller's end.
+    Ray Train's own policy asks through a separate process, and the controller starts workers only when this process is
+    up. Both the first request and the cancelling of requests at the controller's end would start the process.
     Seam: `FixedScalingPolicy`, its hook `after_controller_start`, which makes the client for requests, and
     `_maybe_send_resource_request`. Changed: the same symptom as for `LeanTrainer`.
     """
@@ -227,7 +227,7 @@ def fixed_workers(scaling_config: Any) -> Any:
 
     class FixedWorkers(FixedScalingPolicy):
         def after_controller_start(self, train_run_context: Any) -> None:
-            """Do nothing. Ray makes the client for requests here; without it, nothing is cancelled at the end."""
+            """Do nothing. Ray makes its client for requests here; without it, the end cancels no requests."""
 
         def _maybe_send_resource_request(self) -> None:
             """Do nothing. Ray would send a request to the autoscaler here."""
@@ -253,8 +253,8 @@ class StoredTrainable:
         """Store the checkpoint in `folder` by calling `copy`, and return what `copy` returns.
 
         A subclass may override this, to wait for room or to try again. `copy` returns Tune's result, whose `checkpoint`
-        is the copy. If it fails, for example on a full disk, it removes what it has copied and raises OSError. It may
-        then be called again.
+        is the copy. If `copy` fails, for example on a full disk, it removes the files that it has copied and raises
+        OSError. It may then be called again.
         """
         return copy()
 
@@ -265,7 +265,7 @@ class StoredTrainable:
         return Path(self._storage.experiment_fs_path) if is_local else None
 
     def forget_last_result(self) -> None:
-        """Forget the last result of this actor, perhaps another trial's, so that no checkpoint gets its metrics."""
+        """Forget the last reported metrics, perhaps another trial's. Tune would store them with the next checkpoint."""
         self._last_result = None
 
     def _report_class_trainable_checkpoint(self, checkpoint_dir: str, checkpoint_dict_or_path: Any) -> Any:
@@ -289,7 +289,7 @@ class StoredTrainable:
 def saved_result(restored: Any) -> tuple[Any | None, dict[str, Any]]:
     """Return the checkpoint and the metrics in `restored`, the argument that Tune passes to a trainable's `restore`.
 
-    If another caller passes a path, the result is None and an empty dictionary. Seam: the argument is an object with a
+    If `restored` is a path, the result is None and an empty dictionary. Seam: the argument is an object with a
     `checkpoint` and `metrics`. Changed: if a checkpoint.json is damaged, the trial goes on from the epoch of an earlier
     checkpoint. If the folder of a checkpoint is missing, the trial fails.
     """
@@ -340,9 +340,9 @@ def take_over(trial: Any, source: Any, config: dict[str, Any]) -> None:
 def free_reports(trial: Any) -> None:
     """Free the memory that Tune uses for the reports of a `trial` that has ended: 0.1 MB for each trial.
 
-    Tune keeps the trial's whole config with each report. Seam: `metric_analysis`, `metric_n_steps` and the manager's
-    `_checkpoint_results`, none of which holds the latest checkpoint. Changed: an AttributeError at the end of a trial,
-    or memory that grows with the trials.
+    Tune keeps the trial's whole config with each report. Seam: `metric_analysis`, `metric_n_steps`, and the checkpoint
+    manager's `_checkpoint_results`, none of which holds the latest checkpoint. Changed: an AttributeError at the end of
+    a trial, or memory that grows with the trials.
     """
     kept = trial.run_metadata
     kept.metric_analysis.clear()
@@ -379,7 +379,7 @@ def live_trials(tune_controller: Any) -> list[Any]:
 
 
 def stop_trial(tune_controller: Any, trial: Any) -> None:
-    """End the paused `trial`, so that Tune's controller, `tune_controller`, does not run it again.
+    """End the paused `trial`, so that `tune_controller`, Tune's controller, does not run it again.
 
     Seam: `stop_trial`. Changed: an AttributeError at HyperBand's first rung.
     """
@@ -389,7 +389,7 @@ def stop_trial(tune_controller: Any, trial: Any) -> None:
 def one_bracket_asha(**options: Any) -> Any:
     """Return Tune's `ASHAScheduler(**options)` with one bracket, changed so that it draws no random numbers.
 
-    Unchanged, it draws a bracket for each trial from numpy's global generator, even if there is only one. Seam: the
+    Tune's class draws each trial's bracket from numpy's global generator, even if there is only one bracket. Seam: the
     scheduler's `_trial_info` and `_brackets`. The scheduler's methods, and those of `MedianStoppingRule`, also accept
     None as the controller, and any object with a `trial_id` as a trial. Changed: an AttributeError at the first trial,
     or different random draws.
@@ -415,7 +415,7 @@ def study_of(search: Any) -> Any:
 
 
 def autoscaler_status(gcs_address: str) -> Any:
-    """Return the state of the autoscaler, of version 2, of the cluster at `gcs_address`.
+    """Return the state of the autoscaler (version 2) of the cluster whose head node is at `gcs_address` (HOST:PORT).
 
     The state has `pending_launches`, `pending_nodes` and `failed_launches`. Seam:
     `ray.autoscaler.v2.sdk.get_cluster_status`. Changed: an error while a sweep waits for lanes.
@@ -426,7 +426,7 @@ def autoscaler_status(gcs_address: str) -> Any:
 
 
 def autoscaler_report() -> dict[str, Any]:
-    """Return the last report of the cluster's autoscaler, which must be of version 1; empty before its first report.
+    """Return the last report of the cluster's autoscaler (version 1); empty before its first report.
 
     Seam: the key DEBUG_AUTOSCALING_STATUS of Ray's internal store. Its value is a JSON text, whose `autoscaler_report`
     has `pending_launches` and `pending_nodes`. Changed: the message "still waiting" does not name the nodes that are
@@ -441,9 +441,9 @@ def autoscaler_report() -> dict[str, Any]:
 
 
 def prepare_config(tree: dict[str, Any]) -> dict[str, Any]:
-    """Return `tree`, the contents of a cluster file, with Ray's defaults for missing keys, as `ray up` uses it.
+    """Return the contents `tree` of a cluster file with Ray's defaults for missing keys, as `ray up` uses them.
 
-    `tree` itself is filled in. Seam: Ray's function of this name. Changed: `mdr-tune cluster check` refuses a cluster
+    Ray may change `tree` itself. Seam: Ray's function of this name. Changed: `mdr-tune cluster check` refuses a cluster
     file that this project ships.
     """
     from ray.autoscaler._private.util import prepare_config as prepare
@@ -453,7 +453,7 @@ def prepare_config(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def validate_config(prepared: dict[str, Any]) -> None:
-    """Raise Ray's error if `prepared`, which `prepare_config` returned, is not valid as a cluster file's contents.
+    """Raise Ray's error if `prepared`, the result of `prepare_config`, is not a valid cluster file.
 
     Seam: Ray's function of this name. Changed: the same symptom as for `prepare_config`.
     """
