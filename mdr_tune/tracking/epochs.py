@@ -1,4 +1,4 @@
-"""Collect what MLflow gets for an epoch: measured metrics, the best so far, values set by population based training."""
+"""Collect the values that MLflow gets for an epoch: the metrics, the best value so far, and changed parameters."""
 
 import math
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ PERTURBED = ("mdr.weight", "optimizer.learning_rate")
 
 
 def epoch_metrics(record: TrialRecord, index: int, metric: str) -> dict[str, float]:
-    """Return the metrics to write for the epoch of entry `index` in the history of `record`.
+    """Return the metrics to write to MLflow for one epoch, which is entry `index` of `record.history`.
 
     They include the best value of `metric` so far, and the number of the epoch in which it was reached.
     """
@@ -30,9 +30,10 @@ def epoch_metrics(record: TrialRecord, index: int, metric: str) -> dict[str, flo
 
 
 def values_in_force(record: TrialRecord, epoch: int) -> dict[str, float]:
-    """Return the values with which the trial of `record` trained `epoch`, by metric, such as `pbt/mdr.weight`.
+    """Return the values of the keys in PERTURBED with which the trial of `record` trained `epoch`.
 
-    Only keys in PERTURBED are returned whose values population based training has changed in this trial.
+    Each key of the result is the name of a metric, such as `pbt/mdr.weight`. Keys are left out whose values population
+    based training has never changed in this trial.
     """
     found: dict[str, float] = {}
     for key in PERTURBED:

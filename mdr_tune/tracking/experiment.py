@@ -16,10 +16,10 @@ RUNS_A_PAGE = 1000
 def open_experiment(client: MlflowClient, name: str, artifact_root: Path | None) -> str:
     """Return the id of the experiment `name`, which is created if there is none.
 
-    A new experiment gets a folder for its artifacts in `artifact_root`. If that is None, MLflow chooses the place.
+    A new experiment gets a folder for its artifacts in `artifact_root`. If `artifact_root` is None, MLflow chooses it.
 
     Raises:
-        UserError: The experiment was deleted in MLflow. It keeps its name, so that no other can have it.
+        UserError: The experiment was deleted in MLflow. A deleted experiment keeps its name, so no other can have it.
     """
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
