@@ -17,7 +17,7 @@ from mdr_tune.util.import_path import CodeError, defined_at, import_named, said
 
 
 class ImportedMiner(LibraryMiner):
-    """Adapter of the user's miner, whose import path is `name`. It checks what the miner returns.
+    """Adapter of the user's miner, whose import path is `name`. It checks the indices that the miner returns.
 
     The miner takes (embeddings, labels), and returns indices as pytorch-metric-learning's miners do: triplets (anchors,
     positives, negatives), or pairs (anchors, positives, anchors, negatives). It may draw from torch's global generator,

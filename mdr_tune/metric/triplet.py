@@ -198,7 +198,7 @@ def _add_in_order(target: Tensor, indices: Tensor, values: Tensor) -> None:
 def _many_triplets(
     embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float, others: Tensor
 ) -> Tensor:
-    """Return the loss of more than N x R triplets on a CPU: distances of all ordered pairs are looked up.
+    """Return the loss of more than N x R triplets on a CPU, by looking up distances in the matrix of all ordered pairs.
 
     This takes memory for N x R numbers instead of 3 x T x D. On a GPU this is not done, since the backward of `cdist`
     would need memory for N x R x D numbers.
