@@ -41,7 +41,7 @@ def check_weights(sweep: SweepConfig) -> None:
 
 
 def weights_used(sweep: SweepConfig) -> list[str]:
-    """Return a text for each of `sweep`'s backbones with published weights: which they are, and where their file is."""
+    """Return a text for each of `sweep`'s backbones with trained weights: which they are, and where their file is."""
     texts = []
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         if backbone.takes_published_weights:
@@ -54,7 +54,7 @@ def weights_used(sweep: SweepConfig) -> list[str]:
 
 
 def resize_notes(sweep: SweepConfig) -> list[str]:
-    """Return a note for each pretrained backbone of `sweep` whose library resizes images in another way."""
+    """Return a note for each pretrained backbone of `sweep` whose weights were made for images resized otherwise."""
     notes = []
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         usual = family_of(backbone.name).usual_images(backbone.name) if backbone.pretrained else ""
@@ -69,7 +69,7 @@ def resize_notes(sweep: SweepConfig) -> list[str]:
 
 
 def draws_may_be_local(sweep: SweepConfig) -> bool:
-    """Return whether a backbone of `sweep` may have layers that draw for each worker's own images."""
+    """Return whether a backbone of `sweep` may have layers that draw random numbers for each worker separately."""
     backbones = section_variants(sweep.trial, sweep.space, "backbone")
     return any(not family_of(backbone.name).draws_by_known_layers() for backbone in backbones)
 
@@ -213,7 +213,7 @@ def paths_of(sweep: SweepConfig) -> list[Path]:
 def prepare_data(sweep: SweepConfig, progress: Progress) -> None:
     """Prepare the images of `sweep`'s data set on this node, then check the sizes of its classes.
 
-    Unlike in `check_data`, corrupt images are not counted. `progress` is called while the images are prepared.
+    Unlike in `check_data`, the sizes leave out corrupt images. `progress` is called while the images are prepared.
 
     Raises:
         UserError: Something is missing or does not fit. The message names the key.

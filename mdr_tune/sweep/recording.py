@@ -122,7 +122,7 @@ def _ended(evidence: SweepEvidence) -> SweepEvidence:
 def _write_report(
     folder: Path, tracker: "Tracker", evidence: SweepEvidence, found: LaunchReport, stage: Stage
 ) -> LaunchReport:
-    """Write the report on `evidence` to `folder` and MLflow; returns `found` with its page, or with the error."""
+    """Write the report on `evidence` to `folder` and MLflow; return `found` with its page, or with the error."""
     from mdr_tune.report.write import build_report
     from mdr_tune.tracking.run_files import log_report
 

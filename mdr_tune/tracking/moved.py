@@ -206,7 +206,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _present(artifact_uri: str) -> str:
-    """Return the present address of the artifacts at `artifact_uri`; logs a warning once for each moved experiment.
+    """Return the present address of the artifacts at `artifact_uri`; log a warning once for each moved experiment.
 
     Raises:
         UserError: The artifacts are in none of the known places.
