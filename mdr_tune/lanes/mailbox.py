@@ -211,7 +211,7 @@ class Mailbox:
         return group not in self._dismissed and not self._stopping
 
     async def post(self, group: str, rank: int, number: int, reply: Reply) -> None:
-        """Take a `reply` of the worker `rank`. Ignore it if `group` or the command `number` is an old one."""
+        """Store the `reply` of the worker `rank`. Ignore it if `group` or the command `number` is an old one."""
         if group != self._group or not self._is_running(number):
             return
         self._replies[rank] = reply

@@ -66,7 +66,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Go on with another trial, or with a new config from population based training; always return True."""
+        """Use this actor for another trial, or for a new config from population based training; always return True."""
         self.cleanup()
         self._begin(new_config)
         return True

@@ -82,9 +82,10 @@ def _give_up(hub: Any, lane: int, why: str) -> None:
 
 
 class LaneWorker:
-    """Runs the lane's commands on this worker of `ranks`, and holds the `TrialSession` of the trial that has the lane.
+    """Runs the lane's commands on one worker, and holds the `TrialSession` of the trial that has the lane.
 
-    `collective_timeout_s` is the limit of collective operations in the process groups that this worker makes.
+    `ranks` has the worker's rank and device. `collective_timeout_s` is the time limit of collective operations in the
+    process groups that this worker makes.
     """
 
     def __init__(self, ranks: Ranks, collective_timeout_s: float) -> None:
