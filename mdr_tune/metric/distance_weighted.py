@@ -84,10 +84,10 @@ def negative_weights(
 ) -> tuple[Tensor, Tensor]:
     """Return, for each anchor, the probability of each embedding to be drawn as its negative.
 
-    The weight of a distance d on the unit sphere is 1 / q(d), where q(d) ~ d^(D-2) * (1 - d^2 / 4)^((D-3)/2). It is
-    computed as a logarithm, from which a maximum of its row is subtracted (see `weights`). The weight is 0 for
-    embeddings of the anchor's own class, and for distances of `nonzero_loss_cutoff` or more. If all weights of a row
-    are 0, the row falls back: all negatives of the anchor get equal weights.
+    The weight of a distance d on the unit sphere is 1 / q(d), where q(d) ~ d^(D-2) * (1 - d^2 / 4)^((D-3)/2). Its
+    logarithm is computed first. A maximum of the row is subtracted before the exponential (see `weights`). The weight
+    is 0 for embeddings of the anchor's own class, and for distances of `nonzero_loss_cutoff` or more. If all weights of
+    a row are 0, the row falls back: all negatives of the anchor get equal weights.
 
     For opposite embeddings, d is 2 or, by rounding, a little more, and 1 - d^2 / 4 is not positive. It is then set to
     the smallest positive number. The authors' code returns NaN in this case.

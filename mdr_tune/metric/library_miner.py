@@ -11,7 +11,7 @@ from mdr_tune.metric.mined import Pairs, Triplets, no_triplets
 
 
 class LibraryMiner:
-    """Adapter of a `miner` of pytorch-metric-learning. The miner must not draw at random."""
+    """Adapter that makes a `miner` of pytorch-metric-learning a `Miner`. The miner must not draw at random."""
 
     can_fall_back = False
 

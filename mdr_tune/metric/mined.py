@@ -10,9 +10,10 @@ from mdr_tune.metric.transfer import send
 
 
 class Triplets(NamedTuple):
-    """Triplets as indices into a batch, and the share of anchors with a fallback of the miner to uniform draws.
+    """Triplets of a batch: indices of `anchors`, `positives` and `negatives`, (T,) each.
 
-    If the batch is compared with references, positives and negatives are indices of references.
+    If the batch is compared with references, positives and negatives are indices of references. `fallback_fraction` is
+    the share of anchors for which the miner fell back to uniform draws.
     """
 
     anchors: Tensor  # (T,), int64

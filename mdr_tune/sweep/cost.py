@@ -122,15 +122,15 @@ def _lengths(arm: Arm) -> tuple[int, int]:
 
 
 def arm_epochs(arm: Arm, scheduler: Scheduler, seeds: int) -> Epochs:
-    """Return the number of epochs that the trials of `arm` train, see `Scheduler.epochs`."""
+    """Return the number of epochs for the trials of `arm`. Survivors get `seeds` seeds; see `Scheduler.epochs`."""
     return scheduler.epochs(arm.trials, *_lengths(arm), seeds)
 
 
 def measured_epoch(storage: Path, sweep: SweepConfig, lanes: LaneResources) -> MeasuredEpoch | None:
     """Return the mean time of an epoch in the newest launch with trials like those of `sweep`; None if there is none.
 
-    A trial is like those of `sweep` if it agrees with one of them in data, backbone, batch and iterations per epoch,
-    and also in the number of workers and the kind of device: CPUs, or the same share of a GPU.
+    A trial is alike if its data, backbone, batch and iterations per epoch occur in `sweep`, and if it had the number of
+    workers and the kind of device of `lanes`: CPUs, or the same share of a GPU.
 
     Args:
         storage: Storage folder; launches of sweeps of any name are searched.
@@ -187,7 +187,10 @@ def describe_epochs(cost: Cost) -> str:
 
 
 def describe_time(cost: Cost, measured: MeasuredEpoch | None, lanes: LaneResources) -> str:
-    """Return a text on the time, the device hours, and the measured epoch from which they are computed."""
+    """Return a text on the time, the device hours, and the measured epoch from which they are computed.
+
+    An example is `about 3h and 6.0 GPU hours, at the 12 s an epoch measured on 2026-11-20`.
+    """
     if measured is None or cost.wall_s is None or cost.device_hours is None:
         return "not known before the first epoch: no earlier launch with this data, backbone, batch and workers"
     about = "at most about" if cost.epochs.expected is None else "about"

@@ -1,4 +1,4 @@
-"""Record the events that Ray Tune reports by its callbacks in the ledger."""
+"""Record in the ledger the events that Ray Tune reports to its callbacks."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -144,7 +144,7 @@ def _with_its_trials(
 
 
 def _unknown_trials(client: "MlflowClient", experiment: "Experiment", past: Past) -> list["Run"]:
-    """Return the MLflow runs of a launch's trials, deleted ones too, although its journal `past` lacks its run's id.
+    """Return the MLflow runs of a launch's trials, deleted ones too, if the journal `past` has no run of the launch.
 
     The launch's run is found in `experiment` by the launch's name.
     """

@@ -79,7 +79,7 @@ def run_on(plan: Plan, hub: Any, status: LaunchListener, command: str) -> Launch
 
 
 def _check_same_images(sweep_name: str, before: str | None, content: str) -> None:
-    """Raise UserError if the images' hash `content` is not the hash `before` in earlier trials (None without any)."""
+    """Raise UserError if the hash of the images in earlier trials, `before`, is known and is not `content`."""
     if before is not None and before != content:
         raise UserError(
             f"{sweep_name}: its images are not those that its trials were measured on (hash {before}, now "
@@ -179,7 +179,11 @@ def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker"
 
 
 def _images(sweep: SweepConfig) -> dict[str, str]:
-    """Return the sizes of `sweep`'s splits, such as `5864 of 100 classes`, and the images' hash as `content`."""
+    """Return texts on the images of `sweep`, to be kept in MLflow.
+
+    The keys are the names of the splits, with texts such as `5864 of 100 classes`, and `content`, with the images'
+    hash.
+    """
     from mdr_tune.data import dataset_content, split_sizes
 
     data = sweep.trial.data

@@ -42,7 +42,7 @@ def look_for_recorded_code(recorded: object, given: str | None) -> None:
 
 
 def component_notes(sweep: SweepConfig) -> list[str]:
-    """Return notes for the plan on the user's own networks in `sweep`, which must have passed a trial run.
+    """Return notes for the plan on the user's own networks in `sweep`, which must have been checked already.
 
     The notes say which weights and which normalisation a network has, which of its layers depend on the number of
     workers, and whether a registered model will need the user's code.

@@ -54,7 +54,7 @@ def weights_used(sweep: SweepConfig) -> list[str]:
 
 
 def resize_notes(sweep: SweepConfig) -> list[str]:
-    """Return a note for each pretrained backbone of `sweep` whose weights were made for images resized otherwise."""
+    """Return a note for each pretrained backbone of `sweep` whose weights expect images resized in another way."""
     notes = []
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         usual = family_of(backbone.name).usual_images(backbone.name) if backbone.pretrained else ""
@@ -122,9 +122,10 @@ def check_data(
 
 
 def _outline(ways: Sequence[DataConfig], tell: Callable[[str], None] = lambda text: None) -> DatasetOutline:
-    """Return the splits and class sizes of the data set that a sweep reads in the variants `ways`, such as image sizes.
+    """Return the splits and class sizes of a sweep's data set.
 
-    If reading the files takes longer than SLOW_S, `tell` is called with a line for the user.
+    `ways` are the variants of the data set in the sweep, for example with several image sizes. If reading the files
+    takes longer than SLOW_S, `tell` is called with a line for the user.
 
     Raises:
         UserError: The data set cannot be read or split.
@@ -169,7 +170,7 @@ def _is_decoded(data: DataConfig) -> bool:
 
 
 def missing_data(sweep: SweepConfig) -> list[str]:
-    """Return a problem for each folder or table of `sweep`'s data set that does not exist. No file is read."""
+    """Return a message for each folder or table of `sweep`'s data set that does not exist. No file is read."""
     problems = [problem for data in section_variants(sweep.trial, sweep.space, "data") for problem in _missing(data)]
     return list(dict.fromkeys(problems))  # each once, even if several image sizes are searched
 

@@ -49,7 +49,10 @@ class Head:
         self._answered = now()
 
     def gone(self) -> str | None:
-        """Connect to the head node. Return None, or after HEAD_GONE_AFTER_S without an answer a text on the loss."""
+        """Connect to the head node. Return None, or a text that says why the node is lost.
+
+        It is lost after HEAD_GONE_AFTER_S seconds without an answer.
+        """
         try:
             socket.create_connection(self._place, timeout=HEAD_POLL_S).close()
         except OSError as error:

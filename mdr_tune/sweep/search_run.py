@@ -130,7 +130,7 @@ class ArmRun:
         return ArmEnd(self._rules.closed(self._arm.name), can_go_on)
 
     def _open_search(self) -> tuple[ArmSearch | OneTrial, dict[str, dict[str, Any]]]:
-        """Open the arm's study, and record in it what the journal has and the study lacks.
+        """Open the arm's study, and add the journal's trials and reports that the study lacks.
 
         Returns:
             The search, and configurations that the study suggested for trials that never began, by the trial's name.

@@ -69,7 +69,7 @@ class Stored:
 
     @property
     def notes(self) -> list[str]:
-        """Notes for the user on what is special about resuming this launch."""
+        """Notes for the user on the peculiarities of this launch when it is resumed."""
         text = "an earlier version began this launch: as then, draws depend on the sweep's name, and may repeat"
         return [text] if self.legacy_draws else []
 

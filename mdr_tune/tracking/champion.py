@@ -171,7 +171,7 @@ def _champion_before(client: MlflowClient, name: str, metric: str) -> tuple[str 
 
 @dataclass(frozen=True)
 class ImportedVersion:
-    """Version of an imported model in the registry, and the version that has the alias `champion`.
+    """The `version` that an imported model got in the registry, and the version that has the alias `champion`.
 
     The two are equal if the imported model got the alias.
     """

@@ -53,7 +53,7 @@ def has_test_curves(record: TrialRecord) -> bool:
 
 
 def entries_of(metrics: Mapping[str, float], step: int, when_ms: int) -> list[Metric | RunTag]:
-    """Return an MLflow metric for each finite value in `metrics`, and a tag that names the metrics with other values.
+    """Return an MLflow metric for each finite value in `metrics`, and a tag with the names of all other metrics.
 
     The metrics belong to `step` and the time `when_ms`. NaN and infinities are not written as metrics, because MLflow's
     databases store NaN as 0 with a flag, and infinities as 1.8e308.

@@ -31,7 +31,7 @@ def open_experiment(client: MlflowClient, name: str, artifact_root: Path | None)
 
 
 def check_active(client: MlflowClient, experiment: Experiment) -> None:
-    """Raise UserError, with the command that restores it, if `experiment` was deleted."""
+    """Raise UserError if `experiment` was deleted. The message has the command that restores it."""
     if is_deleted(experiment):
         raise UserError(
             f"the MLflow experiment {experiment.name!r} was deleted, and its name is still taken: choose another name, "

@@ -1,4 +1,4 @@
-"""Read from MLflow what a trial recorded, and record a rerun of the trial as a run of its own."""
+"""Read the record of a trial from MLflow, and record a rerun of the trial as a run of its own."""
 
 import json
 import math

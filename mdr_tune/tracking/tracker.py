@@ -1,4 +1,4 @@
-"""Write a sweep to MLflow: a parent run, a run for each trial, metrics of each epoch, checkpoints as artifacts.
+"""Write a sweep to MLflow: a parent run for the launch, a run for each trial, metrics, checkpoints as artifacts.
 
 Each trial has exactly one run, and each epoch is in its trial's run exactly once, even after errors and resumes. A run
 is found again by its tags. If the store did not take a write, the missing data are found and written later.
@@ -273,7 +273,7 @@ class Tracker:
         self._put(record, "what was missing", lambda: self._write_missing(record, done, when))
 
     def _write_missing(self, record: TrialRecord, done: int, when: int) -> None:
-        """Write those of the first `done` epochs that a trial's run lacks, and the trial's tags.
+        """Write the first `done` epochs of a trial, as far as the trial's run lacks them, and the trial's tags.
 
         Each epoch is written in one call, so that the run never has only a part of an epoch.
         """

@@ -29,8 +29,8 @@ def check_data(
     """Prepare weights and images of `sweep` on all nodes side by side; return the problems of the nodes.
 
     It is a problem, too, if a node's images differ from those of the driver's node, which are prepared already. `names`
-    has each node's name by the node's id in Ray; see `names_of`. `tell` is called with each line on the progress.
-    `code` is a copy of the user's own modules, which `sweep` names.
+    maps the id of each node in Ray to its name; see `names_of`. `tell` is called with each line on the progress. `code`
+    is a copy of the user's own modules, which `sweep` names.
     """
     here = contents(sweep)
     preparing = _start(sweep, names, code)
@@ -145,7 +145,7 @@ def _start(sweep: SweepConfig, names: dict[str, str], code: UserCode | None) -> 
 
 
 def _state(preparing: list[_PreparingNode]) -> str:
-    """Return a text on the number of nodes that are ready, and on the progress of the slowest other node."""
+    """Return a text on the number of nodes that are ready, and on the progress of the slowest node that is not."""
     waiting = [node for node in preparing if not node.is_done]
     behind = min(waiting, key=lambda node: node.far[1] / max(node.far[2], 1), default=None)
     ready = f"the images are prepared on {len(preparing) - len(waiting)} of {count(len(preparing), 'node')}"

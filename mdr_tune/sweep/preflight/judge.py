@@ -73,11 +73,11 @@ def of_collectives(nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
 
 
 def of_names(nodes: Mapping[str, Mapping[str, Any]], spans_nodes: bool) -> list[Problem]:
-    """Return a problem or a note for each of `nodes` whose host name stands for a loopback address or for no address.
+    """Return a problem or a note for each of `nodes` whose host name resolves to a loopback address or to none.
 
-    gloo gives the address of the host name to the other nodes, which cannot connect to such an address. It is a problem
-    if `spans_nodes`: the workers of a trial are certainly on several nodes. Otherwise it is a note, since they may
-    still be on several nodes when one node is full.
+    gloo gives the address of the host name to the other nodes, which cannot connect to a loopback address. This is a
+    problem if `spans_nodes`, which means that the workers of a trial are certainly on several nodes. Otherwise it is a
+    note, since they may still be on several nodes when one node is full.
     """
     problems = []
     for node, facts in nodes.items():

@@ -106,7 +106,7 @@ class Probe:
         Returns:
             These entries: `versions` and `gpus`, from the functions of these names; `environment`, the environment
             variables that gloo, NCCL and torch read; `name`, the host name; and `name_is`, the address that the host
-            name stands for, or "" if there is none.
+            name resolves to, or "" if there is none.
         """
         name = socket.gethostname()
         try:
