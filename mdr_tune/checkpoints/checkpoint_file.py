@@ -170,6 +170,6 @@ def _write(file: Path, data: bytes) -> None:
         raise
     entries = os.open(file.parent, os.O_RDONLY)
     try:
-        os.fsync(entries)  # the new name, too
+        os.fsync(entries)  # so that the new name is on the disk, too
     finally:
         os.close(entries)

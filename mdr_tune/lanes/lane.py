@@ -67,7 +67,7 @@ class Lanes:
         self._code = code
         self._stopping = False
         self._other_controllers = controllers()
-        trainers = [self._trainer(lane, 0) for lane in range(resources.num_lanes)]  # not in threads: Ray's imports
+        trainers = [self._trainer(lane, 0) for lane in range(resources.num_lanes)]  # not in threads: circular imports
         self.threads = [
             threading.Thread(target=self._run, args=(lane, trainer), name=f"lane-{lane}", daemon=True)
             for lane, trainer in enumerate(trainers)

@@ -12,7 +12,7 @@ from mdr_tune.training import Ranks
 from mdr_tune.util.errors import UserError
 
 FIRST_COLLECTIVE_S = 120.0
-"""Seconds in which the first collective operation must end. NCCL usually needs a few, to make its connections."""
+"""Seconds in which the first collective operation must end. NCCL usually needs a few seconds to connect."""
 
 _WHAT_TO_SET = {
     "nccl": "the GPUs do not reach each other. NCCL_DEBUG=INFO has its log say why. What often helps: more shared "

@@ -32,7 +32,7 @@ __all__ = ["CHECKPOINT_FILE", "LaneTrial"]
 MAX_TRIES_AFTER_LOSS = 3
 """Number of attempts for a command whose lane is lost each time. After the last one, `LaneLost` is raised."""
 MAX_DEVICES_LOST = 2
-"""Number of lost GPUs after which the trial itself fails, as the likely cause. A completed epoch resets the count."""
+"""Number of lost GPUs after which the trial fails, since it is the likely cause. A completed epoch resets the count."""
 T = TypeVar("T")
 
 
@@ -252,7 +252,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         size = sum(file.stat().st_size for file in folder.iterdir())
         result = write_when_there_is_room(copy, [self.storage_folder or folder], size, self._tell)
         if self.storage_folder is not None and self._origin.data is not None and self._origin.epoch == self._epoch:
-            self._origin = dataclasses.replace(self._origin, folder=result.checkpoint.path)  # for markers after it
+            self._origin = dataclasses.replace(self._origin, folder=result.checkpoint.path)  # for later markers
         return result
 
     def _tell(self, text: str) -> None:

@@ -122,7 +122,7 @@ def _weights_of(
     cutoff: float,
     nonzero_loss_cutoff: float,
 ) -> tuple[Tensor, Tensor]:
-    """Return the result of `negative_weights` for references, from the `distances` (N, R), which are overwritten.
+    """Return the result of `negative_weights` from given `distances` (N, R), which are overwritten.
 
     `negatives` (N, R) bool says which pairs are of two classes. `dimensions` is the length of an embedding.
     """

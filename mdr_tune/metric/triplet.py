@@ -155,7 +155,7 @@ class _TripletMargin(torch.autograd.Function):
 
 
 def _pulled_by_references(embeddings: Tensor, references: Tensor, coefficients: Tensor) -> Tensor:
-    """Return the gradient (N, D): each of the `coefficients` c (N, R) pulls embedding i by c_ij (e_i - r_j + eps)."""
+    """Return the gradient (N, D): row i is the sum over j of c_ij (e_i - r_j + eps), where c are `coefficients`."""
     outgoing = coefficients.sum(dim=1, keepdim=True)
     gradient = torch.mm(coefficients, references, out=torch.empty_like(embeddings)).neg_()
     return gradient.addcmul_(outgoing, embeddings).add_(outgoing, alpha=_EPS)

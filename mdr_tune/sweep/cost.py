@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mdr_tune.sweep.plan import Plan
 
 LAUNCHES_SEARCHED = 50
-"""Number of launches, the newest ones, in which a measured time of an epoch is looked for."""
+"""Number of newest launches in which a measured time of an epoch is looked for."""
 _DECIDES_TIME = ("data", "backbone", "batch")
 """Sections of a trial that decide how long a step takes. An epoch's time also depends on `iterations_per_epoch` and the
 workers."""

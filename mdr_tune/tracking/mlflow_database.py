@@ -64,7 +64,7 @@ def check_file(file: Path, uri: str, what: str, writes: bool, flag: str = "--tra
             check_schema(connection, uri, what)
     except (sqlalchemy.exc.DBAPIError, sqlite3.Error, UnicodeDecodeError) as error:
         reason = getattr(error, "orig", error)
-        is_damaged = not isinstance(reason, sqlite3.OperationalError)  # that is a lock, or a missing right
+        is_damaged = not isinstance(reason, sqlite3.OperationalError)  # which is a lock, or a missing right
         fix = f"{'restore a back-up of it, or ' if is_damaged else ''}choose another {flag}"
         raise UserError(f"{problem} ({reason}); {fix}") from None
     finally:
