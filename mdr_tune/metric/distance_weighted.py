@@ -64,7 +64,7 @@ class DistanceWeightedMiner:
         return Triplets(known.anchors, known.positives, negatives, fallback_fraction)
 
     def _weights(self, embeddings: Tensor, labels: BatchLabels, references: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the result of `negative_weights` for the arguments of a call: (N, R) with references, and (N,)."""
+        """Return the probabilities (N, R) and the fallbacks (N,) of `negative_weights`; R is N without references."""
         if references is None:
             distances = _distances_on_sphere(full_precision(embeddings))
         else:

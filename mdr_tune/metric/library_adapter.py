@@ -123,8 +123,8 @@ class _BoundedCosine(distances.CosineSimilarity):
 def _angles(cosines: Tensor) -> Tensor:
     """Return the arccosines. Where a cosine is 1, -1 or beyond, the gradient is 0.
 
-    This replaces the library's method, which clamps by `torch.clamp`: in older versions of torch, its gradient at 1 is
-    not 0, and that of the arccosine is infinite.
+    This replaces the library's method, which clamps by `torch.clamp`. In older versions of torch, the gradient of the
+    clamp at 1 is not 0, while the gradient of the arccosine is infinite there.
     """
     return torch.acos(F.hardtanh(cosines))
 

@@ -69,18 +69,18 @@ class Rounding(NamedTuple):
         return Rounding(self.absolute[rows], self.relative)
 
     def least(self, values: Tensor) -> Tensor:
-        """Return a threshold for each of `values`, computed distances (B, C).
+        """Return thresholds (B, C) for `values`, which are computed distances (B, C).
 
-        An item whose computed distance is smaller than the threshold is surely nearer than an item whose computed
-        distance is the value.
+        If the computed distance of an item is below the threshold of a value, then the item is surely nearer than any
+        item whose computed distance is the value.
         """
         return (values * (1 - self.relative) - 2 * self.absolute) / (1 + self.relative)
 
     def most(self, values: Tensor) -> Tensor:
-        """Return a threshold for each of `values`, computed distances (B, C).
+        """Return thresholds (B, C) for `values`, which are computed distances (B, C).
 
-        An item whose computed distance is larger than the threshold is surely farther than an item whose computed
-        distance is the value.
+        If the computed distance of an item is above the threshold of a value, then the item is surely farther than any
+        item whose computed distance is the value.
         """
         return (values * (1 + self.relative) + 2 * self.absolute) / (1 - self.relative)
 

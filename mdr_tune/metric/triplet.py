@@ -188,7 +188,7 @@ def _quotients(counted: Tensor, distances: Tensor) -> Tensor:
 
 
 def _add_in_order(target: Tensor, indices: Tensor, values: Tensor) -> None:
-    """Add `values` (T,) to the entries `indices` (T,) of `target`, always in one order, which decides the last bits."""
+    """Add `values` (T,) to the entries `indices` (T,) of `target`, in a fixed order, which decides the last bits."""
     if target.device.type == "cpu":
         target.index_add_(0, indices, values)
     else:  # on a GPU `index_add_` adds in any order, which changes the last bits
