@@ -99,7 +99,7 @@ def check_data(
     takes longer than SLOW_S, `tell` is called with a line for the user.
 
     Returns:
-        Notes to show, and the sizes of the data set's classes. The latter is None if the data set does not exist.
+        Notes to show, and the sizes of the data set's classes; None for the sizes if the data set does not exist.
 
     Raises:
         UserError: Something does not fit. The message has a line for each problem, which begins with the key.

@@ -57,7 +57,7 @@ def read_sweep(
 
 
 def trial_run_id(client: MlflowClient, sweep: str, trial: str) -> str:
-    """Return the id of the run of `trial`, such as `mdr-007`, in the newest launch of `sweep`. UserError if none."""
+    """Return the id of the run of `trial`, such as `mdr-007`, in the newest launch of `sweep`; else raise UserError."""
     runs = {recorded.record.name: recorded.run_id for recorded in read_sweep(client, sweep).trials}
     if trial not in runs:
         known = some(list(runs), most=5)
