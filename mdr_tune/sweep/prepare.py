@@ -41,7 +41,7 @@ def check_weights(sweep: SweepConfig) -> None:
 
 
 def weights_used(sweep: SweepConfig) -> list[str]:
-    """Return a text for each of `sweep`'s backbones with published weights: which they are, and where their file is."""
+    """Return a text for each of `sweep`'s backbones with trained weights: which they are, and where their file is."""
     texts = []
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         if backbone.takes_published_weights:
@@ -54,7 +54,7 @@ def weights_used(sweep: SweepConfig) -> list[str]:
 
 
 def resize_notes(sweep: SweepConfig) -> list[str]:
-    """Return a note for each pretrained backbone of `sweep` whose library resizes images in another way."""
+    """Return a note for each pretrained backbone of `sweep` whose weights expect images resized in another way."""
     notes = []
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         usual = family_of(backbone.name).usual_images(backbone.name) if backbone.pretrained else ""
@@ -69,7 +69,7 @@ def resize_notes(sweep: SweepConfig) -> list[str]:
 
 
 def draws_may_be_local(sweep: SweepConfig) -> bool:
-    """Return whether a backbone of `sweep` may have layers that draw for each worker's own images."""
+    """Return whether a backbone of `sweep` may have layers that draw random numbers for each worker separately."""
     backbones = section_variants(sweep.trial, sweep.space, "backbone")
     return any(not family_of(backbone.name).draws_by_known_layers() for backbone in backbones)
 
@@ -99,7 +99,7 @@ def check_data(
     takes longer than SLOW_S, `tell` is called with a line for the user.
 
     Returns:
-        Notes to show, and the sizes of the data set's classes. The latter is None if the data set does not exist.
+        Notes to show, and the sizes of the data set's classes; None for the sizes if the data set does not exist.
 
     Raises:
         UserError: Something does not fit. The message has a line for each problem, which begins with the key.
@@ -122,9 +122,10 @@ def check_data(
 
 
 def _outline(ways: Sequence[DataConfig], tell: Callable[[str], None] = lambda text: None) -> DatasetOutline:
-    """Return the splits and class sizes of the data set that a sweep reads in the variants `ways`, such as image sizes.
+    """Return the splits and class sizes of a sweep's data set.
 
-    If reading the files takes longer than SLOW_S, `tell` is called with a line for the user.
+    `ways` are the variants of the data set in the sweep, for example with several image sizes. If reading the files
+    takes longer than SLOW_S, `tell` is called with a line for the user.
 
     Raises:
         UserError: The data set cannot be read or split.
@@ -169,7 +170,7 @@ def _is_decoded(data: DataConfig) -> bool:
 
 
 def missing_data(sweep: SweepConfig) -> list[str]:
-    """Return a problem for each folder or table of `sweep`'s data set that does not exist. No file is read."""
+    """Return a message for each folder or table of `sweep`'s data set that does not exist. No file is read."""
     problems = [problem for data in section_variants(sweep.trial, sweep.space, "data") for problem in _missing(data)]
     return list(dict.fromkeys(problems))  # each once, even if several image sizes are searched
 
@@ -213,7 +214,7 @@ def paths_of(sweep: SweepConfig) -> list[Path]:
 def prepare_data(sweep: SweepConfig, progress: Progress) -> None:
     """Prepare the images of `sweep`'s data set on this node, then check the sizes of its classes.
 
-    Unlike in `check_data`, corrupt images are not counted. `progress` is called while the images are prepared.
+    Unlike in `check_data`, the sizes leave out corrupt images. `progress` is called while the images are prepared.
 
     Raises:
         UserError: Something is missing or does not fit. The message names the key.

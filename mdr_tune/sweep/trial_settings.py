@@ -19,11 +19,11 @@ MAIN_KEYS = {
     "batch": ["size", "images_per_class"],
     "optimizer": ["learning_rate"],
 }
-"""By section, the keys that are shown even if the sweep file does not give them. All keys of a loss are shown."""
+"""Keys of each section that are shown even if the sweep file does not give them. All keys of a loss are shown."""
 LENGTH = ["epochs", "iterations_per_epoch", "batch_norm"]
-"""Keys beside the sections that are shown in any case, in one row."""
+"""Keys outside of the sections that are always shown, in one row."""
 BESIDE_LENGTH = ["precision", "compile", "protocol", "seed"]
-"""Keys beside the sections that are shown in that row if they are not as usual."""
+"""Further keys outside of the sections. They are shown in the same row if their values are not the defaults."""
 
 
 def trial_settings(sweep: SweepConfig, outline: DatasetOutline | None) -> Iterator[tuple[str, str]]:
@@ -58,7 +58,7 @@ def trial_settings(sweep: SweepConfig, outline: DatasetOutline | None) -> Iterat
 
 
 def _settings(sweep: SweepConfig, name: str, section: StrictModel) -> str:
-    """Return the name of a `section` and its keys, with `name` as the key of the section itself."""
+    """Return the text of `trial_settings` on one `section` of the trial, whose key is `name`."""
     given = [
         key for key in [*type(section).model_fields, *(section.model_extra or {})] if _is_shown(name, section, key)
     ]
