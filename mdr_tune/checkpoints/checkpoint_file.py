@@ -51,11 +51,11 @@ class Origin:
 
     @property
     def until(self) -> int:
-        """Epoch of the state that this origin leads to."""
+        """Epoch of the state that training all of the stages leads to."""
         return self.stages[-1].until if self.stages else self.epoch
 
     def then(self, trial: dict[str, Any], until: int) -> "Origin":
-        """Return this origin followed by training with the configuration `trial` up to the epoch `until`.
+        """Return this origin with training added: up to the epoch `until`, with the configuration `trial`.
 
         The last stage of the result always has this configuration, even if there is no epoch to train with it.
         """
@@ -71,8 +71,8 @@ class CheckpointInfo:
     """Content of checkpoint.json: the trial's `name`, and its `epoch` and configuration (`trial`) at the checkpoint.
 
     Attributes:
-        source: Origin of the state that the trial last loaded, from another trial or after an interruption; None if it
-            has loaded none. Training on from an older checkpoint leads to this one only if both have the same source.
+        source: Origin of the state that the trial last took over from another trial, or after an interruption; None if
+            it has taken over none. An older checkpoint can replace this one only if both have the same source.
         size: Size of checkpoint.pt in bytes; None in a marker.
         sha256: SHA-256 of checkpoint.pt; None in a marker.
         origin: Origin of the state in a marker; None in other checkpoints.
@@ -88,9 +88,9 @@ class CheckpointInfo:
 
 
 def write_checkpoint(folder: Path, data: bytes, info: CheckpointInfo) -> None:
-    """Write `data`, the bytes of a state, to an existing `folder`, then `info`, with their size and SHA-256.
+    """Write `data`, the bytes of a state, and then `info` with their size and SHA-256 to the existing `folder`.
 
-    Raise OSError if a file cannot be written, for example because the disk is full. The earlier file stays as it was.
+    Raise OSError if a file cannot be written, for example because the disk is full. An older file of its name stays.
     """
     _write(folder / CHECKPOINT_FILE, data)
     write_marker(folder, dataclasses.replace(info, size=len(data), sha256=hashlib.sha256(data).hexdigest()))
@@ -145,7 +145,7 @@ def folders_before(folder: Path) -> list[Path]:
 
 
 def _number(folder: Path) -> int | None:
-    """Return the number in a folder's name that Tune made: 3 for checkpoint_000003. Return None for another name."""
+    """Return the number at the end of a checkpoint folder's name, 3 for checkpoint_000003; None for other names."""
     match = re.fullmatch(r"checkpoint_(\d+)", folder.name)
     return int(match[1]) if match else None
 
@@ -170,6 +170,6 @@ def _write(file: Path, data: bytes) -> None:
         raise
     entries = os.open(file.parent, os.O_RDONLY)
     try:
-        os.fsync(entries)  # the new name, too
+        os.fsync(entries)  # so that the new name is on the disk, too
     finally:
         os.close(entries)

@@ -18,11 +18,11 @@ class Found(NamedTuple):
     """Result of reading a checkpoint or, if it is damaged, an earlier one.
 
     Attributes:
-        origin: Origin that leads to the state of the epoch that was asked for. Its `data` holds the bytes that were
-            read, or None if the origin starts from scratch or comes from a marker, whose state `complete` reads.
+        origin: Origin that leads to the state of the epoch that was asked for. Its `data` are the bytes that were read.
+            They are None if the origin starts from scratch, or comes from a marker; `complete` then reads them.
         note: Message for the user about a damaged checkpoint; None if nothing was damaged.
-        info: Content of the checkpoint.json that was asked for or, if it is damaged, of the earlier one that was read.
-            None if none could be read, or if nothing had to be read.
+        info: Content of the checkpoint.json that was asked for or, if that is damaged, of the earlier one that was
+            read. None if none could be read, or if nothing had to be read.
     """
 
     origin: Origin
@@ -38,7 +38,7 @@ def read_newest(folder: Path, epoch: int | None, trial: dict[str, Any]) -> Found
 
     Args:
         folder: Folder of the checkpoint, such as checkpoint_000003. The trial's earlier checkpoints lie beside it.
-        epoch: Epoch of the checkpoint, which is used if checkpoint.json is damaged; None if it is not known.
+        epoch: Epoch of the checkpoint; None if not known. It is used only if the checkpoint.json is damaged.
         trial: Configuration to train the missing epochs with if no checkpoint.json can be read.
     """
     asked: CheckpointInfo | None = None
@@ -61,7 +61,7 @@ def read_newest(folder: Path, epoch: int | None, trial: dict[str, Any]) -> Found
 
 
 def _leads_to(info: CheckpointInfo, asked: CheckpointInfo | None, epoch: int | None) -> bool:
-    """Return whether training on from the checkpoint of `info` leads to the checkpoint of `asked` at `epoch`."""
+    """Return whether training on from the checkpoint of `info` leads to that of `asked` (None: damaged) at `epoch`."""
     if epoch is not None and info.epoch > epoch:
         return False  # from before the trial was set back to an earlier epoch
     return asked is None or info.source == asked.source
@@ -75,8 +75,8 @@ def _found(origin: Origin, info: CheckpointInfo, until: int, problem: str | None
 def complete(origin: Origin, trial: dict[str, Any]) -> Found:
     """Read the checkpoint that `origin` starts from or, if it is damaged, an earlier one.
 
-    Nothing is read if the origin has its bytes already, or starts from scratch. If no checkpoint.json can be read, the
-    missing epochs are to be trained with the configuration `trial`.
+    Nothing is read if the origin has its bytes already, or starts from scratch. `trial` is the configuration for
+    missing epochs if no checkpoint.json can be read.
     """
     if origin.folder is None or origin.data is not None:
         return Found(origin)

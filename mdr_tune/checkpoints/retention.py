@@ -9,8 +9,8 @@ LATEST = 2
 def superseded(record: TrialRecord, metric: str, keep_from: int) -> list[int]:
     """Return the epochs, ascending, whose checkpoints in `record` can be deleted.
 
-    Three kinds of checkpoints are kept: that of the best epoch by `metric`, the `LATEST` newest ones, and those from
-    the epoch `keep_from` on, which another trial may still take over.
+    These checkpoints are kept: that of the best epoch by `metric`, the `LATEST` newest ones, and those from the epoch
+    `keep_from` on, because another trial may still take them over.
     """
     epochs = sorted(record.checkpoints)
     best = record.best(metric)

@@ -40,7 +40,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="compare what trials had after E epochs; default: all, or the most that enough trials had",
     )
     parser.add_argument("--arm", metavar="ARM", help="mdr (default: the main search) or a baseline, such as triplet")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the figures; default: figures_NAME")
+    parser.add_argument(
+        "--out", "--output", type=Path, metavar="DIR", help="folder of the figures; default: figures_NAME"
+    )
     add_store_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -55,11 +57,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     sweep = read_sweep(client, arguments.name, with_histories=True)
     found = _compare(sweep, arguments)
     _print(console, sweep, found)
-    folder = arguments.output or Path(f"figures_{sweep.name}")
+    folder = arguments.out or Path(f"figures_{sweep.name}")
     try:
         files = draw_figures(found, sweep.metrics, folder)
     except OSError as error:
-        raise UserError(f"--output {folder}: cannot be written ({error.strerror})") from None
+        raise UserError(f"--out {folder}: cannot be written ({error.strerror})") from None
     log_figures(client, sweep.parent_run_id, files)
     names = ", ".join(file.name for file in files)
     say(console, f"Figures in {folder}, and in figures/ of run {sweep.parent_run_id}: {names}")

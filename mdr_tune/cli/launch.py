@@ -1,4 +1,4 @@
-"""`python launch.py`: check a sweep, print its plan, run it, print its result."""
+"""`python launch.py`, or `mdr-tune launch`: check a sweep, print its plan, run it, print its result."""
 
 import argparse
 import json
@@ -12,12 +12,14 @@ from rich.console import Console
 
 from mdr_tune.cli.output import print_plan, print_result
 from mdr_tune.cli.pace import Pace
+from mdr_tune.cli.spaces import shipped_or_own
 from mdr_tune.cli.status import Status
 from mdr_tune.cli.streams import with_forgiving_output
 from mdr_tune.cli.terminal import exit_code, make_console, print_error, quiet_libraries, say
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.sweep_reading import read_sweep
 from mdr_tune.config.unit_notes import unit_notes
+from mdr_tune.data.outline import DatasetOutline
 from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.lanes.messages import LaneEnded
 from mdr_tune.records.journal import FILE as JOURNAL
@@ -47,14 +49,28 @@ if TYPE_CHECKING:
     from mdr_tune.cluster.machine import Machine
 
 
+_DESCRIPTION = "Search level initialisation, weight and margin of MDR over DDP workers, logged to MLflow."
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of launch.py."""
-    parser = argparse.ArgumentParser(
-        prog="launch.py",
-        description="Search level initialisation, weight and margin of MDR over DDP workers, logged to MLflow.",
-    )
+    parser = argparse.ArgumentParser(prog="launch.py", description=_DESCRIPTION)
+    _add_arguments(parser)
+    return parser
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command `launch`, which does what launch.py does, to `commands`, the commands of mdr-tune."""
+    parser = commands.add_parser("launch", help="run a sweep, as launch.py does", description=_DESCRIPTION)
+    _add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--space", type=Path, metavar="FILE", help="the sweep's YAML file")
+    what.add_argument(
+        "--space", type=shipped_or_own, metavar="FILE", help="the sweep's YAML file, or a name of `mdr-tune spaces`"
+    )
     what.add_argument("--resume", metavar="NAME", help="go on with the newest launch of this sweep in the storage")
     parser.add_argument("--extend", type=int, metavar="N", help="with --resume: add N trials to each arm")
     parser.add_argument("--trials", type=int, metavar="N", help="the same as --set search.trials=N")
@@ -73,7 +89,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run", action="store_true", help="check the file, data, stores, resources, print the plan, start nothing"
     )
-    return parser
 
 
 def make_plan(arguments: argparse.Namespace) -> Plan:
@@ -122,7 +137,7 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
     with naming(arguments.space):
         sweep, taken = resolve(sweep, stores.storage)
         sweep, code = _with_code(sweep)
-    machine, lanes, fits, missing = _checked(arguments, sweep, arguments.space)
+    machine, lanes, fits, missing, outline = _checked(arguments, sweep, arguments.space)
     local_draws = _local_draws(sweep)
     return Plan(
         sweep=with_workers(sweep, lanes.workers_per_lane),
@@ -146,6 +161,8 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
         missing_data=missing,
         local_draws=local_draws,
         code=code,
+        outline=outline,
+        overrides=tuple(_overrides(arguments)),
     )
 
 
@@ -177,7 +194,7 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
     check_stores(stores)
     found = check_in_store(stores, sweep.name, past, stored_launches.own_stores(stored, arguments.storage))
     sweep, code = _with_code(sweep)
-    machine, lanes, fits, missing = _checked(arguments, sweep, stored.file)
+    machine, lanes, fits, missing, outline = _checked(arguments, sweep, stored.file)
     local_draws = _local_draws(sweep)
     changed = changes_since(past.code, code)
     return Plan(
@@ -205,6 +222,8 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
         local_draws=local_draws,
         legacy_draws=stored.legacy_draws,
         code=code,
+        outline=outline,
+        overrides=tuple(_overrides(arguments)),
     )
 
 
@@ -223,14 +242,15 @@ def _draw_notes(local_draws: tuple[str, ...]) -> list[str]:
 
 def _checked(
     arguments: argparse.Namespace, sweep: SweepConfig, file: Path
-) -> tuple["Machine", LaneResources, list[str], tuple[str, ...]]:
+) -> tuple["Machine", LaneResources, list[str], tuple[str, ...], DatasetOutline | None]:
     """Check that the pretrained weights, the data and the resources that `sweep` needs are there.
 
     `arguments` are those of launch.py, and `file` is the sweep file, for messages. UserError is raised if a check
     failed, or if data are missing. In a dry run, data may be missing if they can be downloaded.
 
     Returns:
-        The machine or cluster; the lanes that fit on it; notes on the data; sentences about missing data.
+        The machine or cluster; the lanes that fit on it; notes on the data; sentences about missing data; the outline
+        of the data set, or None if data are missing.
     """
     from mdr_tune.cluster.machine import this_machine
     from mdr_tune.cluster.ray_start import check_ray_can_start
@@ -244,10 +264,10 @@ def _checked(
         check_cache_dir()
         if arguments.address is None:
             check_ray_can_start()
-        notes = check_data(sweep, lambda text: say(console, text, style="dim")) + resize_notes(sweep)
-        notes += component_notes(sweep)
+        notes, outline = check_data(sweep, lambda text: say(console, text, style="dim"))
+        notes += resize_notes(sweep) + component_notes(sweep)
     machine = this_machine() if arguments.address is None else _cluster_at(arguments.address)
-    return machine, _fit(sweep, machine, file, arguments.resume is not None), notes, missing
+    return machine, _fit(sweep, machine, file, arguments.resume is not None), notes, missing, outline
 
 
 def _fit(sweep: SweepConfig, machine: "Machine", file: Path, resumes: bool) -> LaneResources:
@@ -278,10 +298,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str] | None) -> int:
     arguments = make_parser().parse_args(argv)
-    return exit_code(lambda: _plan_and_launch(arguments, make_console()))
+    return exit_code(lambda: run(arguments, make_console()))
 
 
-def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Print the plan of the sweep on `console`, run it unless `arguments` have --dry-run, and return the exit code."""
     plan = make_plan(arguments)
     print_plan(console, plan)
     if arguments.dry_run:
@@ -315,7 +336,8 @@ def how_to_resume(plan: Plan, out_of_budget: bool = False) -> str:
     `out_of_budget` says whether the sweep has used up its time or GPU hours. The command then sets a larger budget.
     """
     storage = [] if plan.stores.storage == Path("runs").absolute() else ["--storage", str(plan.stores.storage)]
-    command = shlex.join(["python", "launch.py", "--resume", plan.sweep.name, *storage])
+    program = ["mdr-tune", "launch"] if Path(sys.argv[0]).name == "mdr-tune" else ["python", "launch.py"]
+    command = shlex.join([*program, "--resume", plan.sweep.name, *storage])
     if not out_of_budget:
         return f"Go on with it: {command}"
     key = "time=TIME" if plan.sweep.search.stop.time is not None else "gpu_hours=HOURS"

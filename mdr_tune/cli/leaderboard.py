@@ -43,7 +43,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("--format", choices=("table", "csv", "parquet", "json"), default="table")
     parser.add_argument("--top", type=at_least_1, metavar="N", help="the first N only")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of the terminal")
+    parser.add_argument("--out", "--output", type=Path, metavar="FILE", help="write to a file instead of the terminal")
     add_store_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -64,8 +64,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     sweep = read()
     entries = leaderboard(sweep, arguments.sort)[: arguments.top]
     if arguments.format != "table":
-        _write_rows(arguments.format, flat_rows(entries), arguments.output, console)
-    elif arguments.output is None:
+        _write_rows(arguments.format, flat_rows(entries), arguments.out, console)
+    elif arguments.out is None:
         console.print(_table(arguments, sweep, console, arguments.top))
         if gone := describe_deleted(client, sweep):
             say(console, gone, style="yellow")
@@ -73,15 +73,15 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         plain = Console(file=io.StringIO(), width=200, highlight=False)
         with plain.capture() as text:
             plain.print(_table(arguments, sweep, plain, arguments.top))
-        _write_text(arguments.output, text.get())
+        _write_text(arguments.out, text.get())
     return 0
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    if arguments.watch and (arguments.format != "table" or arguments.output is not None):
-        raise UserError("--watch shows a table on the terminal: leave --format and --output out")
-    if arguments.format == "parquet" and arguments.output is None:
-        raise UserError("--format parquet: name a file with --output FILE, a terminal cannot show it")
+    if arguments.watch and (arguments.format != "table" or arguments.out is not None):
+        raise UserError("--watch shows a table on the terminal: leave --format and --out out")
+    if arguments.format == "parquet" and arguments.out is None:
+        raise UserError("--format parquet: name a file with --out FILE, a terminal cannot show it")
 
 
 def _table(
@@ -137,13 +137,13 @@ def _write_rows(kind: str, rows: Rows, output: Path | None, console: Console) ->
 
 @contextlib.contextmanager
 def _writing(file: Path) -> Iterator[None]:
-    """Turn an OSError that is raised while `file` is written in the block into a UserError that names --output."""
+    """Turn an OSError that is raised while `file` is written in the block into a UserError that names --out."""
     try:
         if file.is_fifo():
             os.close(os.open(file, os.O_WRONLY | os.O_NONBLOCK))  # an error if nobody reads; writing would hang
         yield
     except OSError as error:
-        raise UserError(f"--output {file}: cannot be written ({error.strerror})") from None
+        raise UserError(f"--out {file}: cannot be written ({error.strerror})") from None
 
 
 def _write_text(file: Path, text: str) -> None:

@@ -26,8 +26,9 @@ _STYLES = {"diverged": "red", "failed": "red", "running": "cyan"}
 class _Column:
     """A column of the table. It is left out if it has no text for any trial.
 
-    `text` returns the column's text for a trial, and `right` aligns it to the right. `keep` is the importance, 1 to 9.
-    If the columns do not fit, the least important ones are left out first, but none of importance 9.
+    `text` returns the column's text for a trial, and `right` aligns it to the right. `keep` is the importance, 0 to 9.
+    If the columns do not fit, the least important ones are left out first, but none of importance 9. Columns of
+    importance 0 are left out without a note.
     """
 
     title: str
@@ -83,6 +84,7 @@ def _columns(sweep: SweepRecords, entries: list[Line]) -> list[_Column]:
         ),
         _Column(title["epoch_s"], lambda e: _number(e.epoch_s, 2), 4),
         _Column(title["peak_gib"], lambda e: _number(e.peak_gib, 2), 3),
+        _Column(title["run_id"], lambda e: e.run_id, 0, right=False),
         _Column("parameters", lambda e: said[e.trial], 9, right=False),
     ]
 
@@ -118,7 +120,7 @@ def _counts(entries: list[Line]) -> str:
 
 
 def _left_out(columns: list[_Column], fitting: list[_Column]) -> str | None:
-    missing = [column.title for column in columns if column not in fitting]
+    missing = [column.title for column in columns if column not in fitting and column.keep]
     return f"No room for: {', '.join(missing)}. --format csv has everything." if missing else None
 
 

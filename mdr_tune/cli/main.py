@@ -1,4 +1,4 @@
-"""`mdr-tune COMMAND`: run any command but the launch of a sweep. Each command is a file in this folder."""
+"""`mdr-tune COMMAND`: run a command. Each command is a file in this folder."""
 
 import argparse
 
@@ -9,11 +9,13 @@ from mdr_tune.cli import (
     embed,
     import_official,
     importance,
+    launch,
     leaderboard,
     mlflow_server,
     report,
     rerun,
     search,
+    spaces,
 )
 from mdr_tune.cli.streams import with_forgiving_output
 from mdr_tune.cli.terminal import exit_code, make_console, quiet_libraries
@@ -21,9 +23,11 @@ from mdr_tune.cli.terminal import exit_code, make_console, quiet_libraries
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of mdr-tune, with all commands."""
-    parser = argparse.ArgumentParser(prog="mdr-tune", description="Tools around sweeps; a sweep itself is launch.py's.")
+    parser = argparse.ArgumentParser(prog="mdr-tune", description="Run sweeps, and look at their results.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in (
+        launch,
+        spaces,
         leaderboard,
         importance,
         report,

@@ -25,6 +25,7 @@ from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.prepare import weights_used
 from mdr_tune.sweep.recording import LaunchOutcome, LaunchReport, load_command
 from mdr_tune.sweep.stores import REGISTRY_VARIABLE, Stores
+from mdr_tune.sweep.trial_settings import trial_settings
 from mdr_tune.util.words import count, duration
 
 PLACEMENTS = {"pack": "on as few nodes as possible", "spread": "on as many nodes as possible"}
@@ -37,6 +38,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     table = Table.grid(padding=(0, 2))
     for _ in range(3):
         table.add_column(overflow="fold")  # a long path goes on in the next line; nothing is cut off
+    _add_trial(table, plan)
     for key, domain in sweep.space.items():
         if isinstance(domain, LevelsDomain):
             for name, part in domain.parts().items():
@@ -59,7 +61,6 @@ def print_plan(console: Console, plan: Plan) -> None:
         _add(table, "", "seeds", f"{sweep.search.seeds_per_trial} for each trial that is not stopped early")
     for arm in plan.arms:
         _add(table, "  arm", arm.name, describe_trials(arm, "trial" if sweep.search.seeds is None else "configuration"))
-    _add_model(table, sweep)
     cost, measured = plan_cost(plan)
     _add(table, "  cost", "epochs", describe_epochs(cost))
     _add(table, "", "time", describe_time(cost, measured, lanes))
@@ -79,15 +80,17 @@ def print_plan(console: Console, plan: Plan) -> None:
         say(console, f"  note: {note}")
 
 
-def _add_model(table: Table, sweep: SweepConfig) -> None:
-    """Add rows to `table`: the part of an image that evaluations use, the trained parts of the model, its weights."""
+def _add_trial(table: Table, plan: Plan) -> None:
+    """Add rows on a trial of `plan` to `table`: settings, views of images, trained parts, weights, keys set by flags."""
+    sweep = plan.sweep
+    rows = list(trial_settings(sweep, plan.outline))
     views = [data.describe_evaluation() for data in section_variants(sweep.trial, sweep.space, "data")]
-    for view in dict.fromkeys(filter(None, views)):
-        _add(table, "  images", "evaluated", view)
-    for line in describe_training(sweep):
-        _add(table, "  model", "trains", line)
-    for used in weights_used(sweep):
-        _add(table, "  weights", *used.split(": ", 1))
+    rows += [("evaluated", view) for view in dict.fromkeys(filter(None, views))]
+    rows += [("trained", line) for line in describe_training(sweep)]
+    rows += [("weights", used) for used in weights_used(sweep)]
+    rows += [("by flags", ", ".join(plan.overrides))] if plan.overrides else []
+    for i, (title, text) in enumerate(rows):
+        _add(table, "" if i else "  trial", title, text)
 
 
 def _add_stores(table: Table, plan: Plan) -> None:

@@ -1,4 +1,4 @@
-"""`mdr-tune rerun RUN_ID`: run a recorded trial again, and say whether every number is the same."""
+"""`mdr-tune rerun SWEEP TRIAL`: run a recorded trial again, and say whether every number is the same."""
 
 import argparse
 import contextlib
@@ -16,6 +16,7 @@ from mdr_tune.lanes.messages import LaneEnded, LaneLost, TrialFailed
 from mdr_tune.report.comparison import Comparison, compare
 from mdr_tune.sweep.rerun import RerunPlan, plan_rerun, prepare_rerun, run_epochs, running_lane
 from mdr_tune.sweep.stores import check_exists, check_stores, choose_stores, open_client
+from mdr_tune.util.errors import UserError
 from mdr_tune.util.last_word import last_word
 from mdr_tune.util.words import count
 
@@ -34,7 +35,9 @@ SHOWN_DIFFERENCES = 10
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command `rerun` to `commands`, the commands of mdr-tune."""
     parser = commands.add_parser("rerun", help="run a recorded trial again, and compare", description=_DESCRIPTION)
-    parser.add_argument("run_id", metavar="RUN_ID", help="the MLflow run of the trial")
+    parser.add_argument(
+        "trial", nargs="+", metavar="TRIAL", help="sweep and trial (mdr_levels mdr-001), or the id of the trial's run"
+    )
     parser.add_argument("--epochs", type=int, metavar="N", help="the first N epochs only; default: all that it did")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow; default: MLFLOW_TRACKING_URI, or a local store")
     parser.add_argument("--storage", metavar="DIR", help="where the local store is; default: runs")
@@ -53,7 +56,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
     mlflow.set_tracking_uri(stores.tracking_uri)  # for downloads of artifacts
     client = open_client(stores)
-    original = read_original(client, arguments.run_id, stores.shown_uri)
+    original = read_original(client, _run_id(client, arguments.trial), stores.shown_uri)
     plan = plan_rerun(original, arguments.epochs, shlex.join([sys.executable, *sys.argv]), arguments.code)
     say(console, _sentence(plan))
     _print_surroundings(console, plan.differences)
@@ -62,6 +65,19 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if images is not None:
         say(console, f"  {images}")
     return _run_and_compare(plan, client, console)
+
+
+def _run_id(client: "MlflowClient", words: list[str]) -> str:
+    """Return the id of the MLflow run that `words` name: the id alone, or the names of a sweep and of a trial.
+
+    Raises:
+        UserError: There is no such sweep or trial, or there are more than two words.
+    """
+    from mdr_tune.tracking.reader import trial_run_id
+
+    if len(words) > 2:
+        raise UserError(f"{' '.join(words)}: name a sweep and one trial of it, or the id of the trial's run")
+    return words[0] if len(words) == 1 else trial_run_id(client, *words)
 
 
 def _sentence(plan: RerunPlan) -> str:

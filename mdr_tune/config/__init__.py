@@ -1,6 +1,6 @@
-"""The configuration that a user writes: `trial`, `space`, the whole sweep file (`sweep`) and `sweep_reading`.
+"""The configuration that a user writes in a sweep file: its sections, its checks, and `read_sweep`, which reads it.
 
-Importing this package imports neither torch nor Ray. Each name below is imported when it is first used.
+Importing this package imports neither torch nor Ray. Each name in `__all__` is imported when it is first used.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -22,7 +22,7 @@ ABLATION_ARM = "trial"
 
 @dataclass(frozen=True)
 class Arm:
-    """One search of a sweep: its base trial, its search space, and its number of trials."""
+    """One search of a sweep: its search space, and the base `trial`, which has the values that are not searched."""
 
     name: str
     trial: TrialConfig
@@ -38,16 +38,16 @@ class Arm:
 
 
 def baseline_names(trial: TrialConfig) -> dict[str, dict[str, Any]]:
-    """Return the baselines of `trial` by name, each with the sections that it replaces (Table 1 of the MDR paper)."""
+    """Return the changes of each baseline to `trial` (MDR paper, Table 1), such as `{"triplet": {"mdr": None}}`."""
     loss = short_name(trial.loss.name)
     baselines: dict[str, dict[str, Any]] = {loss: {"mdr": None}}
-    if not trial.loss.compares_directions:  # the embeddings of any other loss are on the unit sphere anyway
+    if not trial.loss.compares_directions:  # otherwise, embeddings are on the unit sphere anyway
         baselines[f"{loss}_l2"] = {"mdr": None, "embedding": {**trial.embedding.model_dump(), "mode": "l2"}}
     return baselines
 
 
 def baseline_trial(trial: TrialConfig, name: str) -> TrialConfig:
-    """Return `trial` with the sections that the baseline `name` replaces. Raise ValidationError if they do not fit."""
+    """Return `trial` with the changes of the baseline `name`. Raise ValidationError if the result is not valid."""
     return TrialConfig.model_validate({**trial.model_dump(), **baseline_names(trial)[name]})
 
 
@@ -58,15 +58,14 @@ def baseline_space(space: Space) -> Space:
 
 
 def given_points(sweep: SweepConfig) -> list[dict[str, Any]]:
-    """Return the points that `start_from` of `sweep` lists; none if it names another sweep, which is read later."""
+    """Return the points that `start_from` of `sweep` lists; an empty list if `start_from` names another sweep."""
     return sweep.start_from if isinstance(sweep.start_from, list) else []
 
 
 def repeated_points(sweep: SweepConfig) -> dict[int, int]:
-    """Return the points of `start_from` of `sweep` that give the same configuration as an earlier point.
+    """Return {index: earlier index} of the points in `start_from` of `sweep` that repeat an earlier configuration.
 
-    The index of each repeated point is mapped to that of the earlier point. A point that lacks a searched key repeats
-    no other point, since the value of that key is drawn.
+    A point that lacks a searched key repeats no other point, since the value of that key is drawn.
     """
     first, again = dict[str, int](), dict[int, int]()
     for i, point in enumerate(given_points(sweep)):
@@ -123,9 +122,9 @@ def arms(sweep: SweepConfig, more: int = 0, repeats: bool = False) -> list[Arm]:
 
 
 def _with_budget(sweep: SweepConfig, arm: Arm, repeats: bool) -> Arm:
-    """Return `arm` with its final number of trials. Before, `arm.trials` is the number that the file asks for.
+    """Return `arm` with its final number of trials, given an arm whose `trials` is the number asked for in the file.
 
-    The final number is at most the number of configurations, unless `repeats` or `sweep` allows them to repeat. A grid
+    The final number is at most the number of configurations, unless `repeats` or `sweep` allows repetitions. A grid
     has a trial for each of its combinations. An arm that searches nothing has one trial.
     """
     if not searched(arm.space):

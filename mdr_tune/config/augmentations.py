@@ -20,7 +20,7 @@ class Augmentation(Named):
     def build(self, image_size: int | None) -> "BuiltAugmentation":
         """Return a new augmentation that makes images of `image_size` x `image_size` pixels.
 
-        If `image_size` is None, images keep their size, but random_resized_crop makes squares as high as the images.
+        If `image_size` is None, images keep their size; random_resized_crop makes squares as high as the images.
         """
         raise NotImplementedError
 

@@ -15,11 +15,11 @@ MOST_LISTED = 1024
 
 
 def configuration_key(trial: TrialConfig) -> str:
-    """Return a text that is equal for two values of `trial` if, and only if, they are trained in the same way.
+    """Return a text for the training of `trial`: two trials have the same text if and only if they train alike.
 
     Each default and each `auto` is replaced by the value that is used. For example, the levels {count: 1, spread: 2}
-    and {count: 1, spread: 3} are equal, since a single level has no spread. Values that the training does not use are
-    left out, such as `optimizer.loss_learning_rate` for a loss without parameters.
+    and {count: 1, spread: 3} are equal, since a single level has no spread. Values without effect on the training are
+    left out, such as `optimizer.loss_learning_rate` for a loss without parameters. The seed counts.
     """
     sections = {
         "backbone": trial.backbone.in_force(trial.epochs),
@@ -39,7 +39,7 @@ def configuration_key(trial: TrialConfig) -> str:
 
 
 def parameters_of(tree: Tree, point: dict[str, Any]) -> dict[str, Any]:
-    """Convert `point`, with values by the names of the parameters in `tree`, to values by the trial's dotted keys.
+    """Convert `point` of `tree` from a study's names and values to a trial record's dotted keys and values.
 
     Raise KeyError if `point` lacks a parameter.
     """
@@ -61,10 +61,10 @@ def _num_values(parameter: Parameter) -> float:
 
 
 def listed_configurations(trial: TrialConfig, space: Space) -> dict[str, dict[str, Any]] | None:
-    """Return a point of each different configuration in `space`, by `configuration_key`.
+    """Return one point of `space` for each different configuration, as {`configuration_key`: point}.
 
-    A point has values by the names of the parameters in a study. Points that make the base `trial` not valid are left
-    out. Return None if there are more than `MOST_LISTED` combinations.
+    A point maps the parameters' names in a study to values. Points that make the base `trial` not valid are left out.
+    Return None if `space` has more than `MOST_LISTED` combinations of values.
     """
     tree = parameter_tree(space)
     if num_points(tree) > MOST_LISTED:
@@ -81,7 +81,7 @@ def listed_configurations(trial: TrialConfig, space: Space) -> dict[str, dict[st
 def num_configurations(trial: TrialConfig, space: Space) -> int | None:
     """Return the number of different configurations of the base `trial` in `space`; None if it is infinite.
 
-    If there are more than `MOST_LISTED` combinations, all are counted, even if some are the same configuration.
+    If `space` has more than `MOST_LISTED` combinations of values, repeated configurations are counted each time.
     """
     combinations = num_points(parameter_tree(space))
     if math.isinf(combinations):

@@ -38,7 +38,7 @@ matches is accepted if a file of that name exists."""
 def local_path(path: str) -> str:
     """Return `path` as an absolute path, since workers have another working directory than the user.
 
-    Raise ValueError if it is likely not a path of this machine, or not UTF-8. The message says what to do.
+    Raise ValueError if `path` is likely no path of this machine, such as a URL, or is not UTF-8.
     """
     absolute = str(Path(os.path.expanduser(path)).absolute())  # Path.expanduser raises where there is no such user
     if problem := not_utf_8(absolute):
@@ -62,7 +62,7 @@ class ClassFraction(StrictModel):
 
 
 class ClassFold(StrictModel):
-    """One of `folds` equal parts of the classes, which is held out. A cross-validation needs a launch for each fold."""
+    """Hold out part `fold`, from 0, of `folds` equal parts of the classes. Cross-validation takes a launch per fold."""
 
     folds: int = Field(ge=2)
     fold: int = Field(0, ge=0)
@@ -88,14 +88,14 @@ def _keys(value: Any) -> Any:
 class Dataset(Named):
     """A data set that a sweep file may name.
 
-    The methods here are the defaults for data that are neither published nor image files.
+    The methods of this class are the defaults for data that are neither published nor image files.
 
     Attributes:
         usual_ks: Ranks K at which papers report Recall@K on this data set.
         best_augmentation: Name of the augmentation that `augmentation: auto` stands for.
         is_published: True if `fetch` downloads the data set, or says where to get it.
         holds_images: True for images; False for vectors, which go to the embedding layer as they are.
-        model_input: What a model that was trained on the data takes, in words.
+        model_input: Input of a model that was trained on the data, such as `uint8 images (n, C, H, W)`.
     """
 
     usual_ks: ClassVar[tuple[int, ...]] = (1, 2, 4, 8)
@@ -125,11 +125,11 @@ class Dataset(Named):
         return None
 
     def source_arguments(self) -> dict[str, Any]:
-        """Return, by key, all values that determine the images and their splits."""
+        """Return, by key, all values that the reading and the splitting of the images depend on."""
         return self.arguments()
 
     def measured_on(self) -> dict[str, Any]:
-        """Return, by dotted key, the values that determine on which images trials are compared."""
+        """Return, by dotted key, the values that trials must have in common to be measured on the same images."""
         return flatten(self.model_dump())
 
     def describe_evaluation(self) -> str:
@@ -224,7 +224,7 @@ class _ImageFiles(Dataset):
         return self
 
     def source_arguments(self) -> dict[str, Any]:
-        """Return, by key, all values that determine the images and their splits. `resize` is a number of pixels."""
+        """Return, by key, all values that reading and splitting depend on. `resize: auto` is replaced by a number."""
         kept = self.model_dump(exclude={"name", "image_size", "recall_at"})
         return {**kept, "resize": self.chosen_resize, "recall_ks": list(self.recall_ks)}
 
@@ -261,9 +261,9 @@ class _ImageFiles(Dataset):
         return (3, self.chosen_image_size, self.chosen_image_size)
 
     def measured_on(self) -> dict[str, Any]:
-        """Return, by dotted key, the values that determine on which images trials are compared.
+        """Return, by dotted key, the values that trials must have in common to be measured on the same images.
 
-        How images are resized, cut and cached does not count.
+        The keys for resizing, cropping and caching are left out.
         """
         return flatten(self.model_dump(exclude={"image_size", "resize", "cache"}))
 
@@ -394,7 +394,7 @@ class TableDataConfig(_Own):
     """Column with the role of each image: query or gallery. An image with an empty cell has both roles."""
 
     def source_arguments(self) -> dict[str, Any]:
-        """Return, by key, all values that determine the images. If `root` is None, it is the folder of `file`."""
+        """Return, by key, all values that reading and splitting depend on. `root: null` is the folder of `file`."""
         return {**super().source_arguments(), "root": self.root or str(Path(self.file).parent)}
 
     def listed(self) -> "ListedDataset":
@@ -432,7 +432,7 @@ class FeaturesDataConfig(_OwnClasses):
         return (1, 1, vector_size(**self.source_arguments()))
 
     def source_arguments(self) -> dict[str, Any]:
-        """Return, by key, all values that determine the vectors and their splits."""
+        """Return, by key, all values that the reading and the splitting of the vectors depend on."""
         return {**self.model_dump(exclude={"name", "recall_at"}), "recall_ks": list(self.recall_ks)}
 
     def outline(self) -> "DatasetOutline":
@@ -442,16 +442,16 @@ class FeaturesDataConfig(_OwnClasses):
         return outline_vectors(**self.source_arguments())
 
     def open(self, folder: Path, progress: Progress) -> "OpenedDataset":
-        """Return the data set of vectors. They are copied to the cache `folder`, where they can be mapped, once."""
+        """Return the data set of vectors, mapped from a file in the cache `folder`. The first call writes this file."""
         from mdr_tune.data.own.vector_table import open_vectors
 
         return open_vectors(folder, progress, **self.source_arguments())
 
 
 class ImportedDataConfig(Dataset, OpenModel):
-    """The user's own data set, by an import path such as `my_data:Parts`. Its arguments are keys beside the name.
+    """The user's own data set: `name` is its import path, such as `my_data:Parts`, and other keys are its arguments.
 
-    It is an object with a method `split(name)`, see `data.own.imported_data`. The network sees whole images.
+    A data set has a method `split(name)`, see `data.own.imported_data`. The network sees whole images.
     """
 
     name: str
@@ -477,7 +477,7 @@ class ImportedDataConfig(Dataset, OpenModel):
         return open_imported(self.name, self._given, self.validation.model_dump())
 
     def known_arguments(self) -> list[str]:
-        """Return the names of the arguments that a sweep file may give, and of those that this one gives."""
+        """Return the names of the arguments that `name` takes: those of its signature, and any given to `**kwargs`."""
         taken = arguments_of(self.name)
         return list({**({} if taken is None else taken.defaults), **self._given})
 
@@ -492,7 +492,7 @@ class ImportedDataConfig(Dataset, OpenModel):
         return self._opened().outline()
 
     def open(self, folder: Path, progress: Progress) -> "OpenedDataset":
-        """Return the user's data set, which has been opened already."""
+        """Return the user's data set, opened before. `folder` and `progress` are not used."""
         return self._opened()
 
 
@@ -509,7 +509,7 @@ class _DataSection(StrictModel):
 def read_data(name: str, **keys: Any) -> Dataset:
     """Check the `keys` of the data set `name`, such as `cub200`, and return it for `mdr_tune.data.load_dataset`.
 
-    The keys are those of the section `trial.data` in a sweep file (docs/sweep_file.md). Others have their defaults.
+    The keys are those of the section `trial.data` in a sweep file (docs/sweep_file.md), with the same defaults.
 
     Raises:
         UnknownName: There is no data set of this name. The message lists the known names.

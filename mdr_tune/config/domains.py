@@ -88,7 +88,7 @@ T = TypeVar("T")
 def describe_value(value: Any, digits: int = DIGITS) -> str:
     """Return a short text for `value`, used in a name or a message, with `digits` significant digits in each float.
 
-    The text of a section has its name, and its other keys with their values or domains. That of `null` is `none`.
+    A mapping gives its `name`, then its other keys with values or domains: `arcface scale 64`. None gives `none`.
     """
     if isinstance(value, dict):
         words = [str(value["name"])] if "name" in value else []
@@ -107,7 +107,7 @@ def describe_value(value: Any, digits: int = DIGITS) -> str:
 def tell_apart(items: Sequence[T], say: Callable[[T, int], str], digits: int = DIGITS) -> list[str]:
     """Return a text for each of `items`, so that different items have different texts.
 
-    `say` returns the text of an item with a given number of significant digits: `digits`, or more if needed.
+    `say(item, n)` returns the text of an item with n significant digits. `n` is `digits`, or more if texts are equal.
     """
     texts = [say(item, digits) for item in items]
     for text in dict.fromkeys(texts):
@@ -140,7 +140,7 @@ def _check_choices(values: list[Any]) -> None:
 
 
 def _as_domain(value: Any) -> Any:
-    """Return a domain as a mapping. A list means a choice, and a number means a choice with one value."""
+    """Return the domain `value` as a mapping: a list means a choice, and a number means a choice with one value."""
     if isinstance(value, list):
         return {"choice": value}
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -153,7 +153,7 @@ def _as_domain(value: Any) -> Any:
 
 
 def _other_form(value: dict[Any, Any]) -> str:
-    """Return how to write the domain `value` of another program, such as {min: 0, max: 1}; empty if it is not clear."""
+    """Translate a domain of another program, such as {min: 0, max: 1}, to this project's form; empty if unclear."""
     given = {str(key).lower(): item for key, item in value.items()}
     low, high = (next((given[key] for key in keys if key in given), None) for keys in _ENDS)
     values = next((given[key] for key in _VALUES if isinstance(given.get(key), list)), None)
@@ -215,7 +215,7 @@ def _even_grid(levels: Any) -> dict[str, Any]:
 
 
 def _is_domain(value: Any) -> bool:
-    """Return whether `value`, inside of a choice, is a domain. A domain with a misspelt kind counts too."""
+    """Return whether `value`, inside of a choice, is a domain. Misspelt ones, such as {unifrom: [0, 1]}, count too."""
     if not isinstance(value, dict) or not value:
         return False
     first = next(iter(value))
@@ -230,7 +230,7 @@ def _is_levels(key: str, value: Any) -> bool:
 
 
 def domain_inside(key: str, value: Any) -> "Domain | LevelsDomain | None":
-    """Return `value` at `key`, in the mapping of a choice, as a domain; None if the value is fixed.
+    """Return the domain that `value` describes, where `key` is a key inside of a choice; None for a fixed value.
 
     Raise ValidationError if the value is written like a domain, but is not a valid one.
     """
@@ -240,7 +240,7 @@ def domain_inside(key: str, value: Any) -> "Domain | LevelsDomain | None":
 
 
 def _written_inside(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key after `prefix`, domain as it is written) for each domain inside of `value`, a choice."""
+    """Yield (dotted key, domain as written) for each domain inside of the choice `value`. Keys begin with `prefix`."""
     for key, item in value.items() if isinstance(value, dict) else ():
         if _is_domain(item) or _is_levels(str(key), item):
             yield f"{prefix}{key}", item

@@ -59,7 +59,7 @@ def explain(
 ) -> list[tuple[KeyPath, str]]:
     """Return (path of keys, message) for each problem in `error`, which pydantic raised when it validated `model`.
 
-    `quoted` returns how to write the value at a path so that it is read as text, or an empty text if there is no way.
+    `quoted(path, value)` returns `value` in quotes, so that YAML reads it as text; empty if this is not possible.
     """
     found: list[tuple[KeyPath, str]] = []
     for each in error.errors(include_url=False):
@@ -137,7 +137,7 @@ def _explain_one(
 
 
 def _meant_literal(expected: str, value: Any) -> str:
-    """Return the end of a message: to write the name in `expected` that is similar to `value`.
+    """Return the end of a message, such as `: write adam`, with the name in `expected` that is similar to `value`.
 
     `expected` has names in quotes, as pydantic lists them. The result is empty if none is similar.
     """
@@ -149,7 +149,7 @@ def _meant_literal(expected: str, value: Any) -> str:
 
 
 def _accepts(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> bool:
-    """Return whether the type of the key at `location` in `model` accepts `value`; True for an entry of a list."""
+    """Return whether the key at `location` in `model` accepts `value`. For an entry of a list, always return True."""
     while location and is_tag(location[-1]):
         location = location[:-1]
     key = location[-1] if location else None
@@ -166,7 +166,7 @@ def _takes(owner: type[BaseModel], key: str, value: Any) -> bool:
 
 
 def _meant_section(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> str:
-    """Return the end of a message about `value`, which stands in place of a section: the key to write `value` under.
+    """Return the end of a message about `value` in place of a section, such as `: write memory: {size: 512}`.
 
     It is empty if no key of the section at `location` in `model` takes the value.
     """
@@ -182,10 +182,10 @@ def _meant_section(model: type[BaseModel], location: tuple[Any, ...], value: Any
 
 
 def _section_beside(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> tuple[str, str]:
-    """Return words on the section that the key at `location` takes beside names, and the end of a message on `value`.
+    """Return two texts for a message about `value` at a key that takes a name or a section, such as `embedding.head`.
 
-    The words are `, or {hidden: ...}`, with the section's required keys. The end says to write `value` under a key of
-    the section. Both are empty if the key takes names only; the end is also empty if no key takes the value.
+    The first text is `, or {hidden: ...}`, with the required keys of the section. The second says which key of the
+    section takes `value`; it is empty if no key does. Both are empty if the key takes names only.
     """
     if not is_tag(location[-1]):
         return "", ""
@@ -202,7 +202,7 @@ def _wrong_length(kind: str, value: Any, context: dict[str, Any]) -> str:
 
 
 def _unit_hint(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> str:
-    """Return the end of a message about `value`, which is out of its range: its conversion from another unit.
+    """Return the end of a message about `value`, which is out of range: `: if a share of 1 is meant, write 70`.
 
     It is empty if the field at `location` of `model` has no unit, or if no other unit was likely meant.
     """
@@ -235,7 +235,7 @@ def _accepts_dotted(model: type[BaseModel], key: str, value: Any) -> bool:
 def _unknown_member(kind: str, context: dict[str, Any]) -> str:
     """Return the message about an unknown name at the key `kind`, such as the name of a loss at `loss`.
 
-    A known name in `context`, which is pydantic's, may end in a dot: `pml.` stands for all of the library's classes.
+    `context` is pydantic's. A known name in it may end in a dot: `pml.` stands for all of the library's classes.
     """
     name, *known = map(tag_name, [context["tag"], *ast.literal_eval(f"[{context['expected_tags']}]")])
     listed = [f"{member}<Class of pytorch-metric-learning>" if member.endswith(".") else member for member in known]

@@ -23,7 +23,7 @@ class HiddenHead(StrictModel):
 
 
 class EmbeddingConfig(StrictModel):
-    """The embedding layer behind the backbone."""
+    """The layers from the backbone to the embedding: pooling, head and scaling."""
 
     size: int | None = Field(128, ge=1)
     """Length of an embedding. null: as many numbers as the backbone's features have, which is the default with
@@ -66,5 +66,5 @@ class EmbeddingConfig(StrictModel):
 
     @property
     def needs_network(self) -> bool:
-        """True if only the network can tell whether it fits: its pooling, or the number of its features."""
+        """True if these keys can be checked only with the network: it must allow `pool`, or it determines `size`."""
         return self.pool != "auto" or self.head == "identity"

@@ -59,7 +59,7 @@ NOTHING = ("none", "null", "nil", "off", "no", "false")
 def models_in(annotation: Any, tag: str | None = None) -> Iterator[tuple[str | None, type[BaseModel]]]:
     """Yield (tag, model) for each model that a field of the type `annotation` can hold.
 
-    Only members of a union have a tag. `tag` is the tag of the member that `annotation` is a part of.
+    A tag marks a member of a pydantic union; a model in no union has None. `tag` is the tag of `annotation` itself.
     """
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield tag, annotation
@@ -123,7 +123,7 @@ def meant_key(key: str, here: list[str], everywhere: list[str], section: str = "
         return f" Keys with dots are for the space and --set: write {nested} instead." if full else ""
     name = _MEANT.get(key.lower(), key)
     close = name if name in here else nearest_name(key, here, _NEARLY_THE_SAME)
-    others = [k for k in everywhere if k != f"{section}.{key}".lstrip(".")]  # others: of another data set or loss
+    others = [k for k in everywhere if k != f"{section}.{key}".lstrip(".")]  # such as keys of another data set or loss
     is_elsewhere = not section and close != name and any(k.rpartition(".")[2] == name for k in others)
     if (close is None or is_elsewhere) and (dotted := meant_dotted(key, others, section)):
         return dotted
@@ -131,9 +131,9 @@ def meant_key(key: str, here: list[str], everywhere: list[str], section: str = "
 
 
 def meant_dotted(key: str, known: list[str], section: str = "") -> str:
-    """Return ` Did you mean ...?` for a `key` that is not in `known`, which are dotted; empty if none is similar.
+    """Return ` Did you mean ...?` for a `key` that is none of the dotted keys `known`; empty if none is similar.
 
-    The text has the keys with the same last part, those in `section` first, or else the keys with a similar last part.
+    The text names known keys with the last part of `key`, those in `section` first, or else with a similar last part.
     """
     last = key.rpartition(".")[2]
     name = _MEANT.get(last.lower(), last)
@@ -208,7 +208,7 @@ def _number(value: Any) -> float | None:
 
 
 def several_values(key: str, value: Any) -> str:
-    """Return the end of a message: where to write `value`, several values or a range, of the trial's `key`."""
+    """Return the end of a message: how to search the trial's `key` over `value`, a list of values or a domain."""
     if key == "seed":
         return f": for several seeds of each configuration write search.seeds_per_trial: {_length(value)}"
     if key == "mdr.levels" and is_domain(value):
@@ -229,9 +229,9 @@ def is_domain(value: Any) -> bool:
 
 
 def searched_instead(path: tuple[str, ...], value: Any) -> str:
-    """Return the end of a message about values to search that stand under `trial`: where to write them.
+    """Return the end of a message about a `value` under `trial` that looks like a search: where to write it instead.
 
-    The result is empty unless `path` leads to a known key, or below one, and `value` there is a list or a domain.
+    The result is empty unless `path` begins with `trial` and `value`, or the mapping around it, is a list or a domain.
     """
     if path[:1] != ("trial",) or len(path) < 2:
         return ""
@@ -247,11 +247,11 @@ def searched_instead(path: tuple[str, ...], value: Any) -> str:
 
 
 def meant_place(path: tuple[str, ...], value: Any, known: list[str], takes: Callable[[str, Any], bool]) -> str:
-    """Return the end of a message about the unknown key at `path` that stands for a known key: what to write instead.
+    """Return the end of a message about the unknown key at `path`: the known key that is meant, and how to write it.
 
-    Besides the name, a further sign of the known key is needed: a dot in the key, values to search, the name of a
-    metric, or a mapping with one key. Otherwise the result is empty. `known` has the dotted keys of the whole file.
-    `takes` says if a dotted key takes a value.
+    The key is meant if its name is similar and there is one more sign: a dot in the unknown key, a `value` to search,
+    the name of a metric, or a mapping with one key. Otherwise the result is empty. `known` has the dotted keys of the
+    whole file. `takes(key, value)` returns whether a dotted key takes a value.
     """
     given, in_space, is_nested = path, path[0] == "space", False
     is_misspelt = nearest_name(path[0], sorted({key.split(".")[0] for key in known})) is not None
@@ -279,9 +279,9 @@ def meant_place(path: tuple[str, ...], value: Any, known: list[str], takes: Call
 
 
 def _full_key(parts: list[str], known: list[str]) -> str | None:
-    """Return the dotted key in `known` that the last of `parts`, a path, means; None if there is none, or several.
+    """Return the dotted key in `known` that `parts`, the parts of a key, stand for; None if no key or several keys fit.
 
-    A key in the section that the path names is preferred, then the key with the fewest sections.
+    A key in the section that `parts` name is preferred, then the key with the fewest sections.
     """
     if not parts:
         return None
@@ -307,7 +307,7 @@ def flow(value: Any) -> str:
 
 
 def in_quotes(value: Any, written: str | None) -> str:
-    """Return `value`, in the spelling `written` if that is known, in quotes, so that YAML reads it as text.
+    """Return `value` in quotes, so that YAML reads it as text. `written` is its spelling in the file; None if unknown.
 
     The result is empty for a list, a mapping or an empty value.
     """

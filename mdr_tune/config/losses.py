@@ -105,7 +105,7 @@ class Loss(Named):
         return None
 
     def problem_with_memory(self) -> str | None:
-        """Return `key: problem`, with the trial's key, if the loss cannot use a cross-batch memory; else None."""
+        """Return `dotted key: problem` if the loss cannot use a cross-batch memory; else None."""
         return None if self.uses_miner else _no_memory(self.name)
 
 
@@ -163,7 +163,7 @@ class ContrastiveLossConfig(Loss):
         return self
 
     def problem_with(self, mode: str) -> str | None:
-        """Return a problem if the margin exceeds the diameter of the unit sphere in `mode` l2; else None."""
+        """Return a problem if `neg_margin` exceeds the diameter of the unit sphere in `mode` l2; else None."""
         if mode == "l2" and self.neg_margin > 2:
             return f"neg_margin: {self.neg_margin} cannot be met with embedding.mode l2, where no distance exceeds 2"
         return None
@@ -171,7 +171,7 @@ class ContrastiveLossConfig(Loss):
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
         """Return a loss on distances d: mean of max(0, d - pos_margin) + mean of max(0, neg_margin - d).
 
-        The first mean is over positive pairs, the second over negative pairs, without terms of 0. d is not squared.
+        The first mean is over positive pairs, the second over negative ones. Terms of 0 are left out. d is not squared.
         """
         from pytorch_metric_learning import losses
 
@@ -272,9 +272,9 @@ class NPairLossConfig(Loss):
     uses_miner = False
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return a loss: the cross-entropy of dot products, for the first positive pair of each class in the batch.
+        """Return a loss: the cross-entropy of the dot products of each anchor with the positives of all pairs.
 
-        If a miner has chosen pairs, the first positive pair of each class is taken from them.
+        There is one pair for each class: the first positive pair in the batch, or among the pairs that a miner chose.
         """
         from pytorch_metric_learning import distances, losses
 
@@ -359,7 +359,7 @@ class ArcFaceLossConfig(Loss):
 
 
 class LibraryLossConfig(Loss, OpenModel):
-    """Any loss of pytorch-metric-learning, such as `pml.CircleLoss`. Its arguments are keys beside the name."""
+    """Any loss of pytorch-metric-learning, such as `pml.CircleLoss`. Keys other than `name` are its arguments."""
 
     name: str
     learns = True
@@ -383,7 +383,7 @@ class LibraryLossConfig(Loss, OpenModel):
                 yield key, value, known[key]
 
     def in_force(self) -> dict[str, Any]:
-        """Return all arguments of the class, defaults included. Whole numbers become floats, so that 1 equals 1.0."""
+        """Return the values that affect the training: all arguments, with defaults. Whole numbers become floats."""
         from mdr_tune.metric.library_loss import library_loss_arguments
 
         arguments = {**library_loss_arguments(self.name), **self.model_dump()}
@@ -397,7 +397,7 @@ class LibraryLossConfig(Loss, OpenModel):
 
     @property
     def compares_directions(self) -> bool:
-        """True if the loss ignores the lengths of embeddings, which `library_loss_is_angular` tests."""
+        """True if the loss ignores the lengths of embeddings. `library_loss_is_angular` computes it to find out."""
         from mdr_tune.metric.library_loss import library_loss_is_angular
 
         return library_loss_is_angular(self.name, self.arguments())
@@ -420,16 +420,16 @@ class LibraryLossConfig(Loss, OpenModel):
         return None
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return the library's loss. `build_library_loss` changes some classes so that they scale no embeddings."""
+        """Return the library's loss. Losses on Euclidean distances and dot products do not scale the embeddings."""
         from mdr_tune.metric.library_loss import build_library_loss
 
         return build_library_loss(self.name, self.arguments(), embedding_size, num_classes)
 
 
 class ImportedLossConfig(Loss, OpenModel):
-    """The user's own loss, by an import path such as `my_losses:SoftTriple`. Its arguments are keys beside the name.
+    """The user's own loss: `name` is its import path, such as `my_losses:SoftTriple`, and other keys are its arguments.
 
-    It is a `torch.nn.Module` that takes (embeddings, labels), or as in pytorch-metric-learning also indices_tuple.
+    The loss is a `torch.nn.Module` that takes (embeddings, labels), or (embeddings, labels, indices_tuple).
     """
 
     name: str
@@ -437,7 +437,7 @@ class ImportedLossConfig(Loss, OpenModel):
     takes_import_path = True
 
     def problem_with_memory(self) -> str:
-        """Return that the loss cannot use a memory: it compares the embeddings of a batch with each other."""
+        """Return `memory: problem`: a user's loss takes only the embeddings of a batch, and so cannot use a memory."""
         return _no_memory(self.name)
 
     @model_validator(mode="after")
@@ -453,14 +453,14 @@ class ImportedLossConfig(Loss, OpenModel):
         return imported_loss_facts(self.name, self.arguments())
 
     def in_force(self) -> dict[str, Any]:
-        """Return all arguments of the class, defaults included. Whole numbers become floats, so that 1 equals 1.0."""
+        """Return the values that affect the training: all arguments, with defaults. Whole numbers become floats."""
         taken = arguments_of(self.name, LOSS_FILLED)
         defaults = {} if taken is None else {key: plain(value) for key, value in taken.defaults.items()}
         arguments = {**defaults, **self.model_dump()}
         return {key: float(value) if type(value) is int else value for key, value in arguments.items()}
 
     def known_arguments(self) -> list[str]:
-        """Return the names of the arguments that a sweep file may give, and of those that this one gives."""
+        """Return the names of the arguments that `name` takes: those of its signature, and any given to `**kwargs`."""
         taken = arguments_of(self.name, LOSS_FILLED)
         return list({**({} if taken is None else taken.defaults), **self.arguments()})
 
@@ -471,7 +471,7 @@ class ImportedLossConfig(Loss, OpenModel):
 
     @property
     def compares_directions(self) -> bool:
-        """True if the loss ignores the lengths of embeddings, which is tried."""
+        """True if the loss ignores the lengths of embeddings. It is computed for a few embeddings to find out."""
         return self._facts().is_angular
 
     @property
@@ -480,7 +480,7 @@ class ImportedLossConfig(Loss, OpenModel):
         return self._facts().takes_mined
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return the user's loss in an adapter, which checks what it returns."""
+        """Return the user's loss in an adapter, which checks that each value is one number with a gradient."""
         from mdr_tune.metric.imported_loss import build_imported_loss
 
         return build_imported_loss(self.name, self.arguments(), embedding_size, num_classes)

@@ -37,14 +37,14 @@ class AutoMinerConfig(Miner):
     """Key `weights` of the miner distance_weighted, if that miner is chosen."""
 
     def chosen(self, name: str) -> Miner:
-        """Return the miner `name`. The miner distance_weighted gets the `weights` of this configuration."""
+        """Return the configuration of the miner `name`. For distance_weighted, it has the `weights` given here."""
         if name == "distance_weighted":
             return DistanceWeightedMinerConfig(name="distance_weighted", weights=self.weights)
         return members(Miner)[name].model_validate({"name": name})
 
 
 class DistanceWeightedMinerConfig(Miner):
-    """Each positive pair once, with a negative drawn by the inverse density of its distance (Wu et al., ICCV 2017)."""
+    """Triplets: each positive pair once, negatives drawn by the inverse density of distances (Wu et al., ICCV 2017)."""
 
     name: Literal["distance_weighted"]
     weights: Weights = "official"
@@ -71,7 +71,7 @@ class AllMinerConfig(Miner):
 
 
 class RandomMinerConfig(Miner):
-    """Each positive pair once, with a negative drawn uniformly from the negatives of its anchor."""
+    """Triplets: each positive pair once, with a negative drawn uniformly from the negatives of its anchor."""
 
     name: Literal["random"]
 
@@ -83,7 +83,7 @@ class RandomMinerConfig(Miner):
 
 
 class HardMinerConfig(Miner):
-    """Triplets of each anchor with its furthest positive and its nearest negative (Hermans et al., 2017)."""
+    """Triplets: each anchor once, with its furthest positive and its nearest negative (Hermans et al., 2017)."""
 
     name: Literal["hard"]
 
@@ -119,8 +119,8 @@ class MultiSimilarityMinerConfig(Miner):
     def build(self) -> "BuiltMiner":
         """Return the miner, which chooses pairs by their cosines.
 
-        A negative is chosen if its cosine with the anchor is greater than that of the least similar positive -
-        `epsilon`, a positive if its cosine is less than that of the most similar negative + `epsilon`.
+        A negative is chosen if its cosine with the anchor is above the smallest cosine of a positive minus `epsilon`. A
+        positive is chosen if its cosine is below the largest cosine of a negative plus `epsilon`.
         """
         from pytorch_metric_learning import miners
 
@@ -130,9 +130,9 @@ class MultiSimilarityMinerConfig(Miner):
 
 
 class ImportedMinerConfig(Miner, OpenModel):
-    """The user's own miner, by an import path such as `my_miners:EasyPositive`. Its arguments are keys beside the name.
+    """The user's own miner: `name` is its import path, such as `my_miners:EasyPositive`, other keys are its arguments.
 
-    It takes (embeddings, labels), and returns indices of pairs or triplets as pytorch-metric-learning's miners do.
+    The miner takes (embeddings, labels), and returns indices of pairs or triplets as pytorch-metric-learning's do.
     """
 
     name: str
@@ -148,12 +148,12 @@ class ImportedMinerConfig(Miner, OpenModel):
         return self
 
     def known_arguments(self) -> list[str]:
-        """Return the names of the arguments that a sweep file may give, and of those that this one gives."""
+        """Return the names of the arguments that `name` takes: those of its signature, and any given to `**kwargs`."""
         taken = arguments_of(self.name)
         return list({**({} if taken is None else taken.defaults), **self.arguments()})
 
     def build(self) -> "BuiltMiner":
-        """Return the user's miner in an adapter, which checks what it returns."""
+        """Return the user's miner in an adapter, which checks the indices that the miner returns."""
         from mdr_tune.metric.imported_miner import build_imported_miner
 
         return build_imported_miner(self.name, self.arguments())

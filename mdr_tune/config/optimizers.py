@@ -27,13 +27,13 @@ class Schedule(Named):
         return self.model_dump()
 
     def never_reached(self, epochs: int) -> list[int]:
-        """Return the milestones that a trial of `epochs` epochs does not reach."""
+        """Return the milestones, in epochs, that a trial of `epochs` epochs does not reach."""
         return []
 
     def factor(self, iteration: int, iterations_per_epoch: int, epochs: int) -> float:
-        """Return the factor of the learning rates in the trial's `iteration`, counted from 0, without the warm-up.
+        """Return the factor by which the learning rates are multiplied in `iteration` of a trial, counted from 0.
 
-        A trial has `epochs` epochs of `iterations_per_epoch` iterations.
+        A trial has `epochs` epochs of `iterations_per_epoch` iterations. The factor of the warm-up is not included.
         """
         raise NotImplementedError
 
@@ -147,7 +147,7 @@ else:
 
 
 class OptimizerConfig(StrictModel):
-    """The optimiser of all parameters. They include the levels of MDR, as in the code of MDR's authors."""
+    """The optimiser of all parameters, including the levels of MDR, as in the code of MDR's authors."""
 
     name: OptimizerName = "adam"
     learning_rate: Annotated[float, RATE] = Field(1e-3, gt=0)
@@ -177,8 +177,8 @@ class OptimizerConfig(StrictModel):
     ) -> dict[str, Any]:
         """Return the values that affect a training of `epochs` epochs. Equal values train in the same way.
 
-        The learning rates of the loss and of the head are left out if these have no parameters, and `layer_decay` if
-        the backbone is not trained.
+        The learning rates of the loss and of the head are None if these have no parameters. `layer_decay` is 1 if the
+        backbone is not trained.
         """
         return {
             **self.model_dump(),
@@ -191,7 +191,7 @@ class OptimizerConfig(StrictModel):
 
     @property
     def chosen(self) -> type[Optimizer]:
-        """The class of the optimiser with the name `name`."""
+        """Class of the optimiser that `name` stands for."""
         return OPTIMIZERS[self.name]
 
     @property

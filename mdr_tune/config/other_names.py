@@ -1,4 +1,4 @@
-"""Find the names used here for losses, samplers, precisions and metrics that a user gave by other names."""
+"""Find the name that a sweep file uses for a loss, sampler, precision or metric that a user calls otherwise."""
 
 import re
 
@@ -27,7 +27,7 @@ _CALLED = {plain_name(other): name for name, others in _OTHER_NAMES.items() for 
 def meant_name(name: str, known: list[str]) -> str | None:
     """Return the name in `known` that other programs call `name`, or the most similar one; None if there is none.
 
-    If the last of `known` ends in a dot, it stands for all loss classes of pytorch-metric-learning.
+    If the last of `known` is `pml.`, it stands for all loss classes of pytorch-metric-learning: `pml.CircleLoss`, ...
     """
     called = _CALLED.get(plain_name(name))
     own = [entry for entry in known if not entry.endswith(".")]
@@ -44,7 +44,7 @@ def meant_name(name: str, known: list[str]) -> str | None:
 
 
 def meant_metric(metric: str) -> str | None:
-    """Return the name of the metric that a user wrote as `metric`: `val/recall_at_1` for `Recall@1`, or None."""
+    """Return the metric that a user means by `metric`: `val/recall_at_1` for `Recall@1`; None if it is not known."""
     plain = re.sub(r"^(val(idation)?|test)[/_ .-]", "", metric.strip().lower().replace("@", "_at_"))
     rank = re.fullmatch(r"r(?:ecall)?(?:_?at_?|_)?([1-9][0-9]{0,8})?", plain)
     if rank is not None:

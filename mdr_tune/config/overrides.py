@@ -10,9 +10,9 @@ from mdr_tune.util.errors import UserError
 
 
 def read_override(text: str, example: str = "trial.loss.margin=0.3") -> tuple[str, Any]:
-    """Return the key and the value in `text`, what follows one --set. `example` is a valid text for the error message.
+    """Return the key and the value in `text`, the KEY=VALUE of one --set. `example` is shown in the error message.
 
-    Raise UserError if it has no key, or if its value begins like a list or mapping and is not valid YAML.
+    Raise UserError if `text` has no key, or if its value begins like a list or mapping and is not valid YAML.
     """
     key, equals, value_text = text.partition("=")
     key = key.strip()
@@ -26,10 +26,10 @@ def read_override(text: str, example: str = "trial.loss.margin=0.3") -> tuple[st
 
 
 def override(tree: dict[str, Any], text: str, source: Source) -> list[str]:
-    """Apply the --set `text` to `tree`, the content of a sweep file, and add it to the places of keys in `source`.
+    """Apply `text`, the KEY=VALUE of one --set, to `tree`, the content of a sweep file, and record it in `source`.
 
-    A --set of a searched key of the trial removes the key from the search space: the user means to fix the value. The
-    result is a note for each such key.
+    A --set of a searched key of the trial removes the key from the search space: the user means to fix the value.
+    Return a note for each key that was removed.
 
     Raises:
         UserError: `text` is not valid, the space is not a mapping, or a key that is set to null is not in the space.
@@ -58,7 +58,7 @@ def override(tree: dict[str, Any], text: str, source: Source) -> list[str]:
 
 
 def _fix_searched(tree: dict[str, Any], key: str) -> list[str]:
-    """Remove the searched keys that a --set of `key` fixes from `tree`, and return a note for each of them."""
+    """Remove from the space in `tree` the keys that a --set of `key` fixes, and return a note for each of them."""
     if not key.startswith("trial.") or not isinstance(tree.get("space"), dict):
         return []
     name = key.removeprefix("trial.")

@@ -1,4 +1,4 @@
-"""Sections of a sweep file that name the user's own code by an import path, such as `my_losses:SoftTriple`."""
+"""Check the arguments of the user's own code, which a section names by an import path: `my_losses:SoftTriple`."""
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from mdr_tune.util.import_path import CodeError, import_named
 
 @contextmanager
 def at_its_key() -> Iterator[None]:
-    """Raise a CodeError of the block as a `KeyProblem` of the argument that it is about, or else of the key `name`."""
+    """Turn a CodeError in the `with` block into a `KeyProblem` of the argument at fault, or else of the key `name`."""
     try:
         yield
     except ArgumentProblem as error:
@@ -21,11 +21,11 @@ def at_its_key() -> Iterator[None]:
 
 
 def check_call(name: str, arguments: Mapping[str, Any], filled: Collection[str] = ()) -> None:
-    """Check that the class or function `name`, an import path, can be called with `arguments`.
+    """Check that the class or function `name`, an import path, can be called with `arguments` of a sweep file.
 
     Raises:
         KeyProblem: The class or function does not exist, or a value does not fit its signature.
-        UnknownArguments: The signature has no such arguments. Those in `filled`, which the trial fills in, count, too.
+        UnknownArguments: Arguments are not in the signature, or are in `filled`: the trial itself fills these in.
     """
     with at_its_key():
         taken = call_arguments(import_named(name), filled)
@@ -36,7 +36,7 @@ def check_call(name: str, arguments: Mapping[str, Any], filled: Collection[str] 
 
 
 def arguments_of(name: str, filled: Collection[str] = ()) -> CallArguments | None:
-    """Return the arguments that a sweep file may give to `name`, an import path; None if it cannot be imported."""
+    """Return the arguments of `name`, an import path, without those in `filled`; None if it cannot be imported."""
     try:
         return call_arguments(import_named(name), filled)
     except CodeError:

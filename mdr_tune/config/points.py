@@ -1,4 +1,4 @@
-"""Points of the search space that a search tries first, as a user writes them and as a study stores them."""
+"""Convert points of the search space, which a search tries first, between a user's form and a study's form."""
 
 from typing import Any
 
@@ -11,13 +11,11 @@ from mdr_tune.config.trial import TrialConfig
 
 
 def encode_point(space: Space, point: dict[str, Any]) -> dict[str, Any]:
-    """Convert `point`, an entry of `start_from`, to values by the names of parameters in `space`.
+    """Convert `point`, an entry of `start_from`, to a study's form: stored values by the parameters' names in `space`.
 
     `point` has values by the trial's dotted keys, some of which may be left out. A choice is given by its label in
-    records, or as the sweep file writes it; a key inside of it by its dotted key (`loss.margin`), or in its mapping.
-
-    Raises:
-        ValueError: The entry is no point of this space; the message says why.
+    records, or as the sweep file writes it. A key inside of a choice is given by its dotted key (`loss.margin`), or in
+    the choice's mapping. Raise ValueError, which says why, if the entry is no point of `space`.
     """
     left: dict[str, Any] = dict(point)
     encoded: dict[str, Any] = {}
@@ -51,7 +49,7 @@ def _encode(tree: Tree, left: dict[str, Any], encoded: dict[str, Any]) -> None:
 
 
 def _split_levels(tree: Tree, left: dict[str, Any]) -> None:
-    """Replace levels in `left` by the values of their grid's parameters in `tree`, each under its dotted key."""
+    """Replace levels in `left` by their count, spread and offset, under dotted keys, if `tree` searches these."""
     grids = {parameter.key.rpartition(".")[0]: parameter.levels for parameter in tree if parameter.levels is not None}
     for key, grid in grids.items():
         if key in left:
@@ -65,7 +63,7 @@ def _check_in_range(parameter: Parameter, value: Any) -> None:
 
 
 def _branch_of(parameter: Parameter, value: Any) -> tuple[Branch, dict[str, Any]]:
-    """Return the branch of `parameter` that `value` means, and the values of keys inside of it, by dotted key."""
+    """Return the branch of `parameter` that `value` stands for, and the values that it gives for keys inside of it."""
     for branch, written in zip(parameter.branches, parameter.domain.choice or [], strict=True):
         if value == written or value == branch.label:
             return branch, {}
@@ -168,7 +166,7 @@ def _is_taken(parameter: Parameter, branch: Branch, trial: TrialConfig, dump: di
 
 
 def _in_short(value: Any) -> str:
-    """Return a short text for `value`. For a section it is the name alone, since the value has all defaults."""
+    """Return a short text for `value`. A section gives its name alone: `value` lists all defaults, too."""
     return str(value["name"]) if isinstance(value, dict) and "name" in value else describe_value(value)
 
 

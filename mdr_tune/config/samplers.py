@@ -26,6 +26,7 @@ class StudyToSample:
         trials: Number of trials that the study will have.
         given: Number of trials at its beginning whose values are given by `start_from`.
         seed: Seed of the whole study. A sampler's methods get the seed of each trial as an argument.
+        space: Search space of the arm.
     """
 
     trials: int
@@ -40,7 +41,7 @@ class StudyToSample:
 
 
 class Sampler:
-    """Draws the trials of a study. A trial depends only on its seed and on the trials before it.
+    """Draw the trials of a study. A trial depends only on its seed and on the trials before it.
 
     Attributes:
         has_one_objective: True if the sampler cannot take a second metric.
@@ -63,9 +64,9 @@ class Sampler:
         return RandomSampler(seed)
 
     def together(self, seed: int, study: "Study", trial: "FrozenTrial", attempt: int) -> dict[str, Any]:
-        """Draw those parameters of `trial` that the sampler draws jointly, by name; the others are drawn one by one.
+        """Return values of jointly drawn parameters of `trial`, by name. The caller draws the others one by one.
 
-        `study` has the trials before this one. `attempt` draws of this trial were rejected; `seed` is for the next.
+        `study` has the earlier trials. `attempt` is the number of rejected draws of `trial`; `seed` is for this draw.
         """
         sampler = self.fresh(seed)
         return sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
@@ -74,9 +75,9 @@ class Sampler:
 class TPE(Sampler):
     """Tree-structured Parzen estimators (Bergstra et al., NeurIPS 2011).
 
-    With one objective, all parameters are modelled together, as is Optuna's default. If the space has conditional
-    parameters, which exist only in trials that take a certain choice, parameters that occur in the same trials are
-    modelled together, with one objective or two.
+    With one objective, all parameters are modelled together; with two, each by itself (Optuna's defaults). A space with
+    conditional parameters, which exist only in trials that take a certain choice, is the exception. There, parameters
+    that occur in the same trials are modelled together, for one objective or two.
     """
 
     name = "tpe"
@@ -121,16 +122,16 @@ class QMC(Sampler):
 
     If a point repeats an earlier trial, it is rejected, and the next attempt takes the next point.
 
-    Optuna's own QMC sampler is not used: it stores in the study which point comes next, so that a crash loses points,
-    and it takes the parameters' names from the study's first trial, which may lack conditional parameters.
+    Optuna's own QMC sampler is not used for two reasons. It stores the next point's index in the study, so that a crash
+    loses points. It takes the parameters' names from the first trial, which may lack conditional parameters.
     """
 
     name = "qmc"
 
     def together(self, seed: int, study: "Study", trial: "FrozenTrial", attempt: int) -> dict[str, Any]:
-        """Return the next point of the sequence that no trial has used, for `trial` of `study`.
+        """Return the point of the sequence for `trial`: its index is the number of earlier drawn trials plus `attempt`.
 
-        A trial whose values the user gave uses no point. `attempt` points were rejected as repetitions.
+        Trials of `study` whose values the user gave use no point. `attempt` is the number of rejected draws.
         """
         before = study.get_trials(deepcopy=False)[: trial.number]
         others = min(self._of.given, trial.number) + sum(map(was_enqueued, before))
@@ -168,7 +169,7 @@ class CmaEs(Sampler):
 
 
 class Grid(Sampler):
-    """All combinations of a grid, one after another."""
+    """Every combination of the choices, one after another."""
 
     name = "grid"
     lists_all = True

@@ -33,7 +33,7 @@ class Epochs:
 
     @property
     def exact(self) -> bool:
-        """Whether the number is known exactly."""
+        """Whether the number is certain: its bounds are equal."""
         return self.least == self.most
 
     @property
@@ -64,13 +64,13 @@ class Scheduler(Named, ABC):
 
     @abstractmethod
     def epochs(self, trials: int, shortest: int, longest: int, seeds: int) -> Epochs:
-        """Return the number of epochs that `trials` trials train. No scheduler stops the best trial early.
+        """Return bounds of the number of epochs that a search trains. No scheduler stops the best trial early.
 
         Args:
-            trials: Number of trials.
+            trials: Number of trials, not counting those of further seeds.
             shortest: Smallest number of epochs that a trial may have.
             longest: Largest number of epochs that a trial may have.
-            seeds: Number of training seeds that each surviving trial gets; those of further seeds are counted, too.
+            seeds: Number of training seeds of each survivor. The epochs of all its seeds are counted.
         """
 
 
@@ -115,7 +115,7 @@ class AshaSchedulerConfig(Scheduler):
         return rungs
 
     def epochs(self, trials: int, shortest: int, longest: int, seeds: int) -> Epochs:
-        """Return the number of epochs. One is expected if all trials are of one length; see `asha_survivors`."""
+        """Return bounds of the number of epochs, and the expected number if all trials have equally many epochs."""
         least = (trials - 1) * min(self.grace_epochs, shortest) + shortest * seeds
         expected = None
         if shortest == longest:
@@ -130,8 +130,8 @@ class AshaSchedulerConfig(Scheduler):
 class MedianSchedulerConfig(Scheduler):
     """Median stopping (Golovin et al., KDD 2017).
 
-    At an epoch, the mean of each other trial's values up to that epoch is computed. The trial is stopped if its best
-    value is below the median of these means.
+    After an epoch of a trial, the mean of each other trial's values up to that epoch is computed. The trial is stopped
+    if its best value is below the median of these means.
     """
 
     name: Literal["median"]
@@ -145,7 +145,7 @@ class MedianSchedulerConfig(Scheduler):
         return f"median stopping after epoch {self.grace_epochs}"
 
     def epochs(self, trials: int, shortest: int, longest: int, seeds: int) -> Epochs:
-        """Return the bounds of the number of epochs. What is expected depends on the values."""
+        """Return bounds of the number of epochs. The expected number is None: it depends on the trials' values."""
         least = (trials - 1) * min(self.grace_epochs, shortest) + shortest * seeds
         return Epochs(least, None, trials * seeds * longest)
 
@@ -175,7 +175,7 @@ class HyperBandSchedulerConfig(Scheduler):
 class PbtSchedulerConfig(Scheduler):
     """Population based training (Jaderberg et al., 2017).
 
-    All trials of an arm are one population. They pause at the same epochs.
+    All trials of an arm are one population. They pause at the same epochs, and copies of the best replace the worst.
     """
 
     name: Literal["pbt"]
@@ -246,9 +246,9 @@ def asha_survivors(trials: int, rungs: int, factor: int) -> list[float]:
 
 
 def hyperband_epochs(trials: int, max_epochs: int, factor: int) -> int:
-    """Return the number of epochs that HyperBand trains in all.
+    """Return the number of epochs that HyperBand trains in all, for `trials` trials and the reduction factor `factor`.
 
-    `mdr_tune.search.schedulers.hyperband` describes the brackets.
+    `mdr_tune.search.schedulers.hyperband` describes the brackets. `max_epochs` is the length of a whole trial.
     """
     highest = 0
     while factor ** (highest + 1) <= max_epochs:

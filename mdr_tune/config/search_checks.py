@@ -10,7 +10,7 @@ from mdr_tune.util.words import count
 
 
 def search_problems(sweep: SweepConfig) -> Problems:
-    """Return the problems of the sampler, scheduler, seeds and metrics of `sweep`, whose search space must be valid."""
+    """Return the problems of the sampler, scheduler, seeds and metrics of `sweep`. Its space must have no problem."""
     grid = _grid_problems(sweep)
     problems = grid + _sampler_problems(sweep) + _second_metric_problems(sweep) + _scheduler_problems(sweep)
     return problems + _seeds_problems(sweep) + _test_curve_problems(sweep)
@@ -40,7 +40,7 @@ def _seeds_problems(sweep: SweepConfig) -> Problems:
 
 
 def _test_curve_problems(sweep: SweepConfig) -> Problems:
-    """Return the problems of `sweep` if its trials evaluate the test classes after each epoch.
+    """Return the problems with `protocol: paper` and `curves: [test]`, which read the test classes after each epoch.
 
     Such a sweep must be an ablation, so that no trial is chosen by its test results. All trials must have the same
     protocol, and that protocol must measure the metric.
@@ -175,9 +175,9 @@ def _pbt_problems(sweep: SweepConfig, scheduler: PbtSchedulerConfig, epochs: int
 
 
 def _arms_with_place(sweep: SweepConfig, main: tuple[str, ...]) -> list[tuple[Arm, tuple[str, ...]]]:
-    """Return each arm of `sweep` with the path of the key for its problems: `main` for the main arm.
+    """Return each arm of `sweep` with the path of the key at which its problems are shown: `main` for the main arm.
 
-    If an arm is not valid, the list is empty, since `sweep_checks` reports that problem.
+    The list is empty if an arm is not valid. `sweep_checks` reports that problem.
     """
     try:
         found = arms(sweep)

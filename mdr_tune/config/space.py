@@ -33,8 +33,8 @@ class Branch:
         label: The value as a record has it. For a mapping this is a short text, such as its name.
         stored: The label as the study has it. It is JSON text if any value of the choice is a list.
         value: The value that the trial gets, without the keys that are searched inside of it.
-        inside: These keys, dotted and without the key of the choice: `margin` for `loss.margin`.
-        children: The parameters of these keys.
+        inside: Dotted keys that are searched inside of the value, without the choice's key: `margin` for `loss.margin`.
+        children: Parameters of the keys in `inside`.
     """
 
     label: Any
@@ -46,7 +46,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One searched key, or a part of the levels' grid.
+    """One searched key, or a part of the levels' grid: its count, spread or offset.
 
     Attributes:
         name: Name of the parameter in a study, unique in the space.
@@ -115,7 +115,8 @@ def _parameters(key: str, name: str, domain: Domain | LevelsDomain) -> Iterator[
 def choice_labels(choices: list[Any]) -> list[Any]:
     """Return the label of each of `choices`.
 
-    The label of a mapping is a text with as few words as make it unique. Any other choice is its own label.
+    The label of a mapping is the shortest text that tells it from the others: its name, if this is unique. Any other
+    choice is its own label.
     """
     sections = [choice for choice in choices if isinstance(choice, dict)]
     spoken: list[list[str]] = [
@@ -133,7 +134,7 @@ def choice_labels(choices: list[Any]) -> list[Any]:
 
 
 def _labels(choices: list[Any], said: list[str]) -> list[Any]:
-    """Return the `choices`, where each mapping is replaced by the next text of `said`."""
+    """Return `choices`, where the k-th mapping is replaced by the k-th text of `said`."""
     words = iter(said)
     return [next(words) if isinstance(choice, dict) else choice for choice in choices]
 
@@ -159,9 +160,9 @@ def is_conditional(space: Space) -> bool:
 
 
 def draw(tree: Tree, choose: Callable[[Parameter], Any]) -> dict[str, Any]:
-    """Return a sample of `tree` by the trial's dotted keys, without parameters in branches that are not taken.
+    """Return a sample of `tree`: values by the trial's dotted keys, without parameters in branches that are not taken.
 
-    `choose` returns a parameter's value as the study stores it; the sample has the values as records have them.
+    `choose(parameter)` returns a value in the form that a study stores. The sample has the value in a record's form.
     """
     drawn: dict[str, Any] = {}
     for parameter in tree:
@@ -176,9 +177,9 @@ def draw(tree: Tree, choose: Callable[[Parameter], Any]) -> dict[str, Any]:
 
 
 def settings(tree: Tree, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return the values that the trial gets, by dotted key. A section comes before the keys inside of it.
+    """Return the values to set in a trial, by dotted key. A section comes before the keys inside of it.
 
-    `parameters` are the drawn values of `tree` as records have them. A drawn parameter without a value is left out.
+    `parameters` are the drawn values of `tree`, as a record has them. A drawn parameter without a value is left out.
     """
     result: dict[str, Any] = {}
     for parameter in tree:
@@ -207,14 +208,14 @@ def apply_settings(trial: TrialConfig, values: dict[str, Any]) -> TrialConfig:
 
 
 def resolve(trial: TrialConfig, space: Space, parameters: dict[str, Any]) -> TrialConfig:
-    """Return the `trial` with a sample of `space`: the drawn `parameters`, by dotted key, and the values not drawn."""
+    """Return a copy of `trial` with the drawn `parameters`, by dotted key, and the values of `fixed(space)`."""
     return apply_settings(trial, settings(parameter_tree(space), parameters))
 
 
 def grid_points(space: Space) -> list[dict[str, Any]]:
     """Return every combination of the searched values of `space`, each as a dictionary.
 
-    Its keys are the names of the parameters in a study, its values those that the study stores.
+    A combination maps the names of the parameters in a study to the values that the study stores.
 
     Raise ValueError if a searched key has a range of real numbers, or if there are too many combinations.
     """
@@ -253,7 +254,7 @@ def _merged(parts: tuple[dict[str, Any], ...]) -> dict[str, Any]:
 
 
 def choice_combinations(space: Space, most: int) -> list[dict[str, Any]] | None:
-    """Return all combinations of the choices in `space`, as records have them, without parameters with a range.
+    """Return every combination of the choices in `space`, as a record has them. Parameters with a range are left out.
 
     Return None if there are more than `most` combinations.
     """
@@ -279,7 +280,7 @@ def _combinations(tree: Tree) -> list[dict[str, Any]]:
 
 
 def extremes(tree: Tree) -> list[dict[str, Any]]:
-    """Return every combination of the choices and of the two ends of each range of `tree`, with dotted keys."""
+    """Return every combination of the choices and of the two ends of each range of `tree`: {dotted key: value}."""
     options: list[list[dict[str, Any]]] = []
     for p in tree:
         below = [{p.key: b.value, **inner} for b in p.branches for inner in extremes(b.children)]
@@ -298,7 +299,7 @@ def section_variants(trial: TrialConfig, space: Space, section: str) -> list[Any
 
 
 def trial_keys(trial: TrialConfig) -> list[str]:
-    """Return the dotted keys of `trial` that can be searched, with the sections; always with MDR's and the memory's."""
+    """Return the dotted keys and sections of `trial` that a space may name, always with those of `mdr` and `memory`."""
     tree = trial.all_values()
     tree["memory"] = MemoryConfig().all_values()
     tree["mdr"] = MDRConfig().all_values()

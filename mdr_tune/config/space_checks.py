@@ -35,7 +35,7 @@ MOST_COMBINATIONS = 4096
 
 
 def space_problems(sweep: SweepConfig) -> Problems:
-    """Return the problems of the space of `sweep`: those of single keys, or else of combinations of their values."""
+    """Return the problems of single keys in the space of `sweep`; without any, those of combinations of values."""
     return key_problems(sweep) or _combination_problems(sweep)
 
 
@@ -85,9 +85,10 @@ def domain_problems(trial: TrialConfig, key: str, domain: Domain | LevelsDomain)
 
 
 def _try(trial: TrialConfig, around: dict[str, Any], parameter: Parameter, path: Path, problems: Problems) -> None:
-    """Try the values of `parameter`, at `path` in the sweep file, in `trial`, and add what is wrong to `problems`.
+    """Try the values of `parameter`, at `path` in the sweep file, in `trial`, and append the problems to `problems`.
 
-    `around` has other parameters' values. Parameters inside of a choice are tried if the choice has no problem.
+    `around` has values of other parameters, by dotted key. Parameters inside of a choice are tried if the choice itself
+    has no problem.
     """
     around = {key: value for key, value in around.items() if not key.startswith(f"{parameter.key}.")}
     for branch_path, values, children in tries(parameter, path):
@@ -100,7 +101,7 @@ def _try(trial: TrialConfig, around: dict[str, Any], parameter: Parameter, path:
 
 
 def tries(parameter: Parameter, path: Path) -> Iterator[tuple[Path, dict[str, Any], Tree]]:
-    """Yield (path, values by dotted key, inner parameters) for each end of a range, or each choice, of `parameter`."""
+    """Yield (path, {dotted key: value}, parameters inside) for each end of a range, or each choice, of `parameter`."""
     if not parameter.branches:
         for probe in parameter.domain.probes():
             yield path, {parameter.key: probe}, ()
@@ -169,7 +170,7 @@ def _together(values: dict[str, Any]) -> str:
 
 
 def _combinations(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Yield (values that a message names, parameters of the trial) for each combination of values of `space`.
+    """Yield (values to name in a message, parameters of the trial) for each combination of values of `space`.
 
     If there are more than MOST_COMBINATIONS, as with any range of real numbers, only the choices are combined. A range
     inside of a taken choice is then at its low end, and any other range is left out. Nothing is yielded if the choices
@@ -188,7 +189,7 @@ def _combinations(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]
 def _repeats(found: dict[str, list[str]]) -> Problems:
     """Return a problem if two combinations of a grid are the same trial.
 
-    `found` has the texts of the combinations of each configuration, by `configuration_key`.
+    `found` has, by `configuration_key`, the texts of the combinations that give each configuration.
     """
     same = next((said for said in found.values() if len(said) > 1), None)
     if same is None:
@@ -206,7 +207,7 @@ def _repeats(found: dict[str, list[str]]) -> Problems:
 def _low_ends(tree: Tree, choices: dict[str, Any], inside: bool = False) -> dict[str, Any]:
     """Return, by dotted key, the low end of every range inside of the taken `choices` of `tree`.
 
-    A section may not be valid without these values.
+    A section may not be valid without these values. `inside` is True if `tree` is a branch of a choice.
     """
     low: dict[str, Any] = {}
     for parameter in tree:

@@ -32,8 +32,8 @@ def _as_seconds(value: Any) -> Any:
 class StopConfig(StrictModel):
     """Conditions that end a search early.
 
-    `time` and `gpu_hours` are budgets of the whole sweep, without interruptions. The arms (the main search and the
-    baselines) share them in proportion to their numbers of trials. `target` and `patience` apply to each arm by itself.
+    `time` and `gpu_hours` are budgets of the whole sweep; time between its sessions does not count. The arms share the
+    budgets in proportion to their numbers of trials. `target` and `patience` apply to each arm by itself.
     """
 
     time: Annotated[float | None, BeforeValidator(lambda value: None if value is None else _as_seconds(value))] = None

@@ -42,7 +42,7 @@ def added(default: Any, **checks: Any) -> Any:
 
 
 class OpenModel(StrictModel):
-    """A section with keys beside its own: the arguments of a class or function that is declared elsewhere.
+    """A section that takes further keys: the arguments of a class or function that is declared elsewhere.
 
     A subclass checks the arguments, and raises `UnknownArguments` for those that it does not know.
     """
@@ -61,9 +61,9 @@ def _numbers(value: Any) -> list[float]:
 class Named(StrictModel):
     """Base class of all sections that a sweep file chooses by a name, such as a loss.
 
-    A kind is a direct subclass of this class, such as `Loss`. The members of a kind are its direct and indirect
-    subclasses without subclasses, such as `TripletLossConfig`. Their `name` is a Literal, and their other fields are
-    the keys beside the name. `one_of` makes the type of a field that takes any member of a kind.
+    A kind is a direct subclass of this class, such as `Loss`. The members of a kind are the leaves of its tree of
+    subclasses, such as `TripletLossConfig`. Their `name` is a Literal, or text such as an import path. Their other
+    fields are the section's other keys. `one_of` makes the type of a field that takes any member of a kind.
 
     Attributes:
         takes_import_path: True for the member whose name is an import path of the user's own code.
@@ -103,9 +103,9 @@ def _leaves(kind: type[N]) -> Iterator[type[N]]:
 def one_of(kind: type[Named], default: str, library_prefix: str | None = None) -> Any:
     """Return the type of a field that holds a member of `kind`, given as a mapping with a `name`, or as the name alone.
 
-    `default` is the name for a mapping without one. The member whose `name` is any text gets the names that begin with
-    `library_prefix`, such as `pml.`; None if there is no such member. A member that takes import paths gets the names
-    with a colon.
+    `default` is the name for a mapping without a `name`. Names that begin with `library_prefix`, such as `pml.`, stand
+    for the member whose `name` is any text; `library_prefix` is None if there is no such member. Names with a colon
+    stand for the member that takes import paths.
     """
     tags = {member: IMPORT_PATH if member.takes_import_path else library_prefix for member in _leaves(kind)}
     tags |= {member: name for name, member in members(kind).items()}
@@ -126,8 +126,8 @@ class UnknownArguments(ValueError):  # noqa: N818 - a ValueError that knows its 
     """An error for arguments of an `OpenModel` that are not known.
 
     Attributes:
-        keys: Names of these arguments.
-        known: Names of the arguments that are known.
+        keys: Names of the unknown arguments.
+        known: Names of all known arguments.
     """
 
     def __init__(self, keys: list[str], known: list[str]) -> None:
@@ -154,7 +154,7 @@ def is_tag(part: Any) -> bool:
 
 
 def tag_name(tag: str) -> str:
-    """Return the name from which the function `tag` made this tag."""
+    """Return the name of the union's member that has the tag `tag`."""
     return tag.removeprefix("<\0").removesuffix(">")
 
 
@@ -164,7 +164,7 @@ def choose_by_name(
     """Return a pydantic discriminator that chooses the member of a union by the `name` in the mapping, or `default`.
 
     Names that begin with `library_prefix` all belong to one member, whose tag is made from the prefix. So do import
-    paths, if a member `takes_import_paths`.
+    paths, if `takes_import_paths` is True.
     """
 
     def choose(value: Any) -> str | None:
@@ -192,7 +192,7 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:
     """Set `tree["a"]["b"] = value` for the `key` a.b.
 
-    A text at a parent key becomes the `name` of a section. Any other value but a mapping is replaced by an empty one.
+    A text at the key a becomes {name: text} first. Any other value there that is no mapping is replaced by {}.
     """
     *parents, last = key.split(".")
     for parent in parents:

@@ -43,9 +43,9 @@ def _known_second_metric(metric: str | None) -> str | None:
 
 
 class WarmStartConfig(StrictModel):
-    """The choice to try the best configurations of another sweep in the same storage first.
+    """Another sweep in the same storage folder, whose best configurations are tried first.
 
-    If this sweep's search space cannot draw a value of the other sweep, the sampler draws another value.
+    If this sweep's space cannot draw a value of such a configuration, the sampler draws another value.
     """
 
     sweep: str
@@ -96,12 +96,12 @@ class SearchConfig(StrictModel):
 
     @property
     def sampler_class(self) -> type[Sampler]:
-        """The class of the sampler with the name `sampler`."""
+        """Class of the sampler that `sampler` names."""
         return SAMPLERS[self.sampler]
 
     @property
     def may_repeat(self) -> bool:
-        """True if two trials may begin with the same configuration: population based training changes them later."""
+        """True with population based training: trials may begin with the same configuration, and are changed later."""
         return self.scheduler.takes_over
 
     def training_seeds(self, first: int) -> list[int]:

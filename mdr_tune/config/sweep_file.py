@@ -26,7 +26,7 @@ class Source:
         self.overridden: dict[KeyPath, str] = {}
 
     def quoted(self, path: KeyPath, value: Any) -> str:
-        """Return `value` at `path` in quotes, so that YAML reads it as text. If a --set gave it, return the --set."""
+        """Return `value` at `path` in quotes, so that YAML reads it as text. For a --set, return the whole flag."""
         if path in self.overridden:
             return flag_as_text(self.overridden[path], value)
         return in_quotes(value, self.spelled.get(path))
@@ -53,6 +53,6 @@ def _less_choice(path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def read_tree(file: Path) -> tuple[dict[str, Any], Source]:
-    """Return the content of the sweep file `file`, and the places of its keys; raise UserError without a mapping."""
+    """Return the content of the sweep file `file`, and the places of its keys. Raise UserError if it is not valid."""
     document = read_mapping(file, list(SweepConfig.model_fields))
     return document.tree, Source(file, document)

@@ -45,10 +45,10 @@ def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]
 
 
 def _look_for_code(tree: dict[str, Any], source: Source) -> None:
-    """Look for the user's own modules where `tree`, the content of the sweep file, says, or in the usual folders.
+    """Let import paths find the user's modules in the folder `code` of `tree`, the content of the sweep file.
 
-    The path of `code` becomes absolute. It is relative to the sweep file's folder, or else to the working folder; that
-    of a --code or --set the other way round.
+    The path becomes absolute. A relative one is looked up in the sweep file's folder, then in the working folder; that
+    of a --code or --set in the reverse order. Without `code`, both folders themselves are used.
     """
     code = tree.get("code")
     usual = [source.file.absolute().parent, Path.cwd()]
@@ -66,7 +66,7 @@ def _look_for_code(tree: dict[str, Any], source: Source) -> None:
 
 
 def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:
-    """Return a note for each section under `trial` in `tree` without effect, since `sweep` searches it as a whole."""
+    """Return a note for each section under `trial` in `tree` that has no effect: `sweep` searches it as a whole."""
     given = tree.get("trial") or {}
     return [
         f"trial.{key} has no say: each choice of space.{key} replaces all of it"
@@ -76,7 +76,7 @@ def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:
 
 
 def _evaluation_notes(sweep: SweepConfig) -> list[str]:
-    """Return notes on evaluations of `sweep` that see little of each image, and on image sizes that need caches."""
+    """Return notes on evaluations that see little of each image, and on image sizes that each need a cache."""
     variants = section_variants(sweep.trial, sweep.space, "data")
     notes = [data.evaluation_note() for data in variants]
     sizes = sorted({data.chosen_resize for data in variants if data.chosen_resize is not None})

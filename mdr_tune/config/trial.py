@@ -116,7 +116,7 @@ class BackboneConfig(OpenModel):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Arguments of the network: the keys of the section that are not declared here."""
+        """Arguments of the network: the keys of the section that are no fields of this class."""
         return dict(self.model_extra or {})
 
     def known_arguments(self) -> list[str]:
@@ -214,8 +214,8 @@ class MemoryConfig(StrictModel):
     """Number of epochs, possibly a fraction, that are trained before the memory is filled and used. At first embeddings
     change too fast for it: the authors' code trains 1,000 or 2,000 steps without it."""
     batch_loss: bool = True
-    """true: the loss of the batch compared with the memory is added to that of the batch, as in the authors' code.
-    false: it takes its place, as in figure 2 of their paper and in pytorch-metric-learning."""
+    """true: the loss is that of the batch plus that of the batch compared with the memory, as in the authors' code.
+    false: the first of the two is left out, as in figure 2 of their paper and in pytorch-metric-learning."""
     weight: float = Field(1.0, gt=0)
     """Weight of the loss of the batch compared with the memory."""
     mdr: Literal["batch", "both"] = "batch"
@@ -225,7 +225,7 @@ class MemoryConfig(StrictModel):
     def in_force(self, epochs: int, uses_mdr: bool) -> dict[str, Any] | None:
         """Return the values that affect the training. Configurations with equal values train in the same way.
 
-        None: the memory is never used in a trial of so many `epochs`. `uses_mdr` says if the trial has MDR.
+        Return None if a trial of `epochs` epochs never uses the memory. `uses_mdr` says if the trial has MDR.
         """
         if self.start_epoch >= epochs:
             return None
@@ -242,7 +242,7 @@ class TrialConfig(StrictModel):
     batch_norm: Literal["auto", "frozen", "synced"] = "auto"
     """Mode of the backbone's BatchNorm in training. `frozen`: eval mode, as in the code of MDR's authors; `synced`:
     statistics of the global batch, over all workers; `auto`: `frozen` for a backbone with trained weights, otherwise
-    `synced`. Frozen blocks have it frozen in any case."""
+    `synced`. The BatchNorm of frozen blocks is frozen in any case."""
     embedding: EmbeddingConfig = EmbeddingConfig()
     loss: LossConfig = TripletLossConfig()
     miner: MinerConfig = AutoMinerConfig()
@@ -307,7 +307,7 @@ class TrialConfig(StrictModel):
         return self
 
     def _check_vectors(self) -> None:
-        """Raise KeyProblem if the data set has vectors, and network or augmentation are for images; or the reverse."""
+        """Raise KeyProblem if the data set has vectors, but network or augmentation take images, or the reverse."""
         data = self.data
         if not data.holds_images and self.backbone.name != IDENTITY:
             raise KeyProblem(
@@ -353,7 +353,7 @@ class TrialConfig(StrictModel):
             )
 
     def _try_own_network(self) -> None:
-        """Raise KeyProblem if the user's own network does not take the images, or gives no features. It is tried."""
+        """Raise KeyProblem if the user's own network, when tried, does not take the images or gives no features."""
         backbone = self.backbone
         if is_import_path(backbone.name):
             try:
@@ -376,13 +376,13 @@ class TrialConfig(StrictModel):
 
     @property
     def freezes_batch_norm(self) -> bool:
-        """True if the backbone's BatchNorm stays in eval mode. With `auto` it does if the weights are trained ones."""
+        """True if the backbone's BatchNorm stays in eval mode. With `auto`, it does if it has trained weights."""
         is_frozen = self.batch_norm == "frozen" or self.backbone.train == "none"
         return is_frozen or (self.batch_norm == "auto" and self.backbone.pretrained)
 
     @property
     def keeps_features(self) -> bool:
-        """True if the features of the backbone are computed once and kept, since neither they nor images change."""
+        """True if the backbone's features are computed once and kept: it is frozen, and its input does not change."""
         fixed = self.backbone.views is not None or self.chosen_augmentation.name == "none"
         return (
             fixed and self.backbone.train == "none" and self.backbone.name != IDENTITY and self.embedding.pool != "gem"
@@ -400,7 +400,7 @@ class TrialConfig(StrictModel):
 
     @classmethod
     def from_keys(cls, keys: Mapping[str, Any]) -> "TrialConfig":
-        """Return the trial that these `keys` of the section `trial` describe. Other keys have their defaults.
+        """Return the trial with these `keys` of a sweep file's section `trial`. All other keys have their defaults.
 
         Raise UserError if a key is unknown or its value is not valid. The message has a line for each problem.
         """

@@ -1,4 +1,4 @@
-"""Notes on numbers of a trial that exceed its epochs, margins that are too large, and keys that do nothing."""
+"""Notes for the user on numbers that exceed a trial's epochs, margins that are too large, and keys without effect."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Notes on numbers of a sweep that were likely meant in another unit than the unit of their key."""
+"""Notes for the user on numbers of a sweep that were likely meant in another unit than that of their key."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -30,7 +30,7 @@ class Unit:
     high: float = math.inf
 
     def hint(self, value: float) -> str:
-        """Return advice on `value`: its conversion, whether the other unit is meant, or the largest usual value."""
+        """Return advice on an unusual `value`, such as `if a share of 1 is meant, write 70`."""
         if self.convert is None:
             return f"is {self.other} meant?" if self.other else f"usual is at most {self.high:g}"
         return f"if {self.other} is meant, write {self.convert(value):.3g}"

@@ -63,7 +63,7 @@ class _Nested:
 
 
 class RayLoader(_Nested, yaml.SafeLoader):
-    """Loader of YAML 1.1. The command `ray up` reads its file by the same rules."""
+    """Loader of YAML 1.1, by whose rules the command `ray up` reads a cluster file."""
 
 
 class CoreLoader(_Nested, yaml.SafeLoader):
@@ -106,8 +106,8 @@ def parse_yaml(text: str) -> Any:
 def parse_flag(text: str) -> Any:
     """Return the value that `text`, the VALUE of a `--set KEY=VALUE`, stands for.
 
-    It is read as YAML if it is a number, true, false, null or empty, or if [], {} or quotes enclose all of it. Any
-    other text is not changed. Raise UserError if it begins with [ or {, but is not a valid list or mapping.
+    `text` is read as YAML if it is a number, true, false, null or empty, or if [], {} or quotes enclose all of it. Any
+    other text is returned as it is. Raise UserError if it begins with [ or {, but is no valid list or mapping.
     """
     stripped = text.strip()
     if stripped[:1] not in ("[", "{", '"', "'"):
@@ -182,7 +182,7 @@ def _read(text: str, loader_class: type[yaml.SafeLoader]) -> Document:
 
 
 class _Reader:
-    """Converts the nodes of a document to values, and collects the lines and spellings of keys by key path."""
+    """Convert the nodes of a document to values, and collect the lines and spellings of keys by key path."""
 
     def __init__(self, loader: yaml.SafeLoader) -> None:
         self.loader = loader
@@ -192,7 +192,7 @@ class _Reader:
         self._values = 0
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
-        """Return the value of `node` at `path`, and keep the lines of the key paths below `path`."""
+        """Return the value of `node` at `path`, and store the line of each key path below `path`."""
         if isinstance(node, yaml.ScalarNode):
             found = self._scalar(node)
             if node.style is None and not isinstance(found, str):
@@ -213,7 +213,7 @@ class _Reader:
         return result
 
     def _enter(self, node: yaml.Node) -> None:
-        """Check the tag, depth and size of `node`, and that it does not contain itself; then mark it as open."""
+        """Check the tag, depth and size of `node`, and that it does not contain itself; then mark it as being read."""
         if node.tag not in (_TAG + "seq", _TAG + "map"):
             raise _problem(node, f"not valid YAML: the tag {node.tag} has no meaning here: leave it out")
         if any(node is other for other in self._open):
@@ -239,7 +239,7 @@ class _Reader:
         return found
 
     def _pairs(self, node: yaml.Node) -> dict[Any, tuple[int, yaml.Node]]:
-        """Return (line, value) of each key of the mapping `node`, by key. Keys from merged mappings come first."""
+        """Return {key: (line, node of the value)} of the mapping `node`. Keys from merged mappings come first."""
         own: dict[Any, tuple[int, yaml.Node]] = {}
         merged: dict[Any, tuple[int, yaml.Node]] | None = None
         for key_node, value_node in node.value:
@@ -257,7 +257,7 @@ class _Reader:
         return {**(merged or {}), **own}
 
     def _merged(self, node: yaml.Node) -> dict[Any, tuple[int, yaml.Node]]:
-        """Return (line, value) of each key in the mappings that the merge key of `node` refers to.
+        """Return {key: (line, node of the value)} of the mappings in `node`, the value of a merge key (`<<`).
 
         If several mappings have the same key, the first of them counts.
         """

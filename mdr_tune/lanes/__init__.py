@@ -7,11 +7,11 @@ lane_resources  number of lanes, and CPUs and GPUs of their workers             
 leases          decide which trial has which lane                                       asyncio
 stall_watch     detect that the workers of a lane make no progress                      plain Python
 mailbox         commands and replies between one trial and the workers of one lane      asyncio
-processes       identify a worker's process, and end it from another one                plain Python
+processes       identify a worker's process, so that another process can end it         plain Python
 hub             the actor that holds the mailboxes of a sweep and leases its lanes      asyncio
 lane            start and stop the hub and the lanes of a sweep                         Ray
 lane_trainer    the TorchTrainer of a lane                                              Ray Train
-lost_workers    tell the hub about lost workers; after a sweep, prevent new ones        Ray Train
+lost_workers    tell the hub about lost workers; after a sweep, prevent replacements    Ray Train
 ray_seams       every private name of Ray, each behind a function of this project       Ray, when used
 worker          the loop of each worker: take a command, run it, reply                  Ray Train, training/
 meeting         wait until all workers of a lane are there                              torch.distributed

@@ -13,7 +13,7 @@ _PEER_LOST_SIGNS = (
     "connection reset",
     "broken pipe",
     "connection refused",
-    "remote process exited",  # NCCL's, for ncclRemoteError, as the next two
+    "remote process exited",  # this text and the next two are NCCL's for ncclRemoteError
     "remote process exiting",
     "remote peer",
     "communicator was aborted",
@@ -21,11 +21,11 @@ _PEER_LOST_SIGNS = (
 
 
 def failure_of(error: Exception, ranks: Ranks) -> Failure:
-    """Return the `Failure` that the worker with these `ranks` reports for the exception `error` of a command.
+    """Return the `Failure` that this worker, described by `ranks`, reports after a command raised `error`.
 
-    If the trial diverged or its code failed, the lane usually keeps its workers. They are replaced if the code failed
-    on several GPUs: one worker's collective operation may still wait for the others, and NCCL runs no further
-    collective before that one has ended.
+    The lane keeps its workers if the trial diverged, or if its code failed on CPUs or on a single GPU. Otherwise all
+    workers are replaced. With several GPUs, one worker's collective operation may still wait for the others, and NCCL
+    runs no further collective before that one has ended.
     """
     kind = _kind_of(error, ranks)
     if kind == "diverged":
@@ -53,7 +53,7 @@ def _is_device_lost(error: Exception, device: torch.device, world_size: int) -> 
     """Return whether this process, one of `world_size` ranks, can no longer use its GPU `device` after `error`.
 
     After a failed assertion in a kernel, an illegal memory access or a hardware error, every further operation of the
-    process on the GPU fails. If `error` does not say so, the function tries to use the GPU.
+    process on the GPU fails. If the type of `error` does not show this, the function tries to use the GPU.
     """
     if isinstance(error, torch.OutOfMemoryError):
         return False

@@ -11,12 +11,12 @@ TIME_TO_LEAVE_S = 5.0
 
 
 class Heartbeat:
-    """A context manager that calls `beat` with `count()` every `every_s` seconds in a thread, until its block ends.
+    """A context manager that calls `beat(count())` every `every_s` seconds in a thread, until its block ends.
 
-    `beat` reports the count of this rank's steps to the hub, and returns whether the worker's group stays in use. If
-    the group was dismissed and the block does not end within `time_to_leave_s` seconds, `end_process` is called. By
-    default it ends the process, since a thread that is stuck in a collective cannot be ended otherwise. Ray Train then
-    starts the lane's workers anew.
+    `count` returns the number of steps that this worker has made. `beat` reports this number to the hub, and returns
+    False if the worker has to end. If the block then does not end within `time_to_leave_s` seconds, `end_process` is
+    called. By default it ends this process, since a thread that is stuck in a collective cannot be ended otherwise. Ray
+    Train then starts the lane's workers anew.
     """
 
     def __init__(

@@ -35,7 +35,7 @@ _FAILURES: dict[str, type[Exception]] = {
 
 
 def unwrap(outcome: Outcome) -> Any:
-    """Return the value of `outcome`. If it is a failure, raise TrialFailed, LaneLost, LaneEnded or a subclass."""
+    """Return the value of the hub's `outcome`. Raise TrialFailed, LaneLost, LaneEnded or a subclass for a failure."""
     kind, value = outcome
     if kind in _FAILURES:
         raise _FAILURES[kind](value)
@@ -55,8 +55,8 @@ class LaneHub:
     Args:
         num_lanes: Number of lanes.
         max_restarts: Number of times that a lane may lose a worker. At the next loss, the lane is given up.
-        node: Ray's id of the hub's own node. The hub ends stuck workers on this node. On other nodes, a thread of
-            the worker's process ends it. A process that was stopped by SIGSTOP cannot do that; Ray has to end it.
+        node: Ray's id of the hub's own node. The hub kills stuck workers on this node. A stuck worker on another node
+            is ended by its own `Heartbeat` thread or, if its process was stopped by SIGSTOP, by Ray.
     """
 
     def __init__(
@@ -84,21 +84,24 @@ class LaneHub:
         ]
 
     async def lease(self, holder: str, token: str = "") -> Outcome:
-        """Lease a lane to the trial `holder`; the outcome's value is the lane's index. `token`: see `Leases.lease`."""
+        """Wait for a free lane and lease it to the trial `holder`; the outcome's value is the lane's index.
+
+        `token` identifies the actor that calls; see `Leases`.
+        """
         try:
             return "ok", await self._leases.lease(holder, token)
         except (LaneEnded, LaneLost) as error:
             return _outcome_of(error)
 
     async def release(self, holder: str, token: str | None = None) -> None:
-        """Take back the lane of the trial `holder`, or end its wait for a lane. For `token` see `Leases.release`."""
+        """Take back the lane of the trial `holder`, or end its wait for a lane. `token`: see `Leases.release`."""
         await self._leases.release(holder, token)
 
     async def submit(self, holder: str, kind: CommandKind, payload: dict[str, Any]) -> Outcome:
-        """Run a command of `kind` with the arguments `payload` on the lane of the trial `holder`; see `Mailbox.submit`.
+        """Run a command on the lane of the trial `holder`; the outcome's value is that of rank 0's reply.
 
-        If the lane ends, the kind of the outcome is "lost", and the trial can go on in another lane. If no lane is left
-        or the sweep is stopping, the kind is "ended".
+        `kind` and `payload` are those of `Command`. If the lane ends, the kind of the outcome is "lost", and the trial
+        can go on in another lane. If no lane is left or the sweep is stopping, the kind is "ended".
         """
         lane = self._leases.lane_of(holder)
         if lane is None:
@@ -124,19 +127,19 @@ class LaneHub:
         return news
 
     async def join(self, lane: int, group: str, rank: int, process: WorkerProcess) -> int:
-        """Announce the worker `rank` of a `group` of `lane`, which runs as `process`; see `Mailbox.join`."""
+        """Record that `process` is the worker `rank` of `group` in `lane`; return the number of the last command."""
         return await self._mailboxes[lane].join(group, rank, process)
 
     async def next_command(self, lane: int, group: str, after: int) -> Command:
-        """Wait for the command of `lane` after number `after`, for a worker of `group`; see `Mailbox.next_command`."""
+        """Wait until `lane` has a command with a number above `after`, and return it to a worker of `group`."""
         return await self._mailboxes[lane].next_command(group, after)
 
     async def beat(self, lane: int, group: str, rank: int, count: int) -> bool:
-        """Take the `count` of steps of the worker `rank` of a `group` of `lane`; see `Mailbox.beat`."""
+        """Record that the worker `rank` of `group` in `lane` has made `count` steps; return False if it must end."""
         return await self._mailboxes[lane].beat(group, rank, count)
 
     async def post(self, lane: int, group: str, rank: int, number: int, reply: Reply) -> None:
-        """Take the `reply` of the worker `rank` of a `group` of `lane` to the command `number`; see `Mailbox.post`."""
+        """Take the `reply` of the worker `rank` of `group` in `lane` to the command with this `number`."""
         await self._mailboxes[lane].post(group, rank, number, reply)
 
     async def ready_lanes(self) -> int:
@@ -144,7 +147,7 @@ class LaneHub:
         return sum(mailbox.ready for mailbox in self._mailboxes)
 
     async def lane_places(self) -> list[list[str]]:
-        """Return, for each lane, the addresses of its workers' nodes by rank; an empty list if the lane is not up."""
+        """Return, for each lane, its workers' nodes as addresses in rank order; an empty list if the lane is not up."""
         return [mailbox.places for mailbox in self._mailboxes]
 
     async def worker_pids(self, lane: int) -> dict[int, int]:
@@ -152,10 +155,10 @@ class LaneHub:
         return self._mailboxes[lane].worker_pids
 
     async def lose_workers(self, lane: int) -> bool:
-        """Count a loss of workers of `lane` that Ray Train has noticed; return True if it must not replace them.
+        """Record that Ray Train lost workers of `lane`; return True if Ray Train must not replace them.
 
-        Workers are not replaced if the lane has ended or the sweep is stopping. This method ends the lane if it has
-        lost workers more than `max_restarts` times.
+        Workers are not replaced if the lane has ended or the sweep is stopping. This method ends the lane if the lane
+        has lost workers more than `max_restarts` times.
         """
         mailbox = self._mailboxes[lane]
         await mailbox.lose_workers()
@@ -164,7 +167,7 @@ class LaneHub:
         return self._mailboxes[lane].has_ended or await self.is_stopping()
 
     async def times_up(self, lane: int) -> int:
-        """Return the number of times that a whole group of workers of `lane` has joined."""
+        """Return how often all workers of `lane` have joined: 1 after the first start, 2 after a restart, and so on."""
         return self._mailboxes[lane].times_up
 
     async def end_lane(self, lane: int, why: str) -> None:

@@ -49,7 +49,8 @@ class Lanes:
         name: Beginning of the names of the Ray Train runs. It must be new, because Ray Train would resume an earlier
             run of the same name.
         storage: Folder for Ray Train's own records.
-        prepare: Function that each worker calls on its node before it takes commands. If it raises, the lane ends.
+        prepare: Function that each worker calls on its node before it takes commands; None for no preparation. If it
+            raises, the lane ends.
         code: Copy of the user's own modules, for the workers; None if there are none.
     """
 
@@ -66,7 +67,7 @@ class Lanes:
         self._code = code
         self._stopping = False
         self._other_controllers = controllers()
-        trainers = [self._trainer(lane, 0) for lane in range(resources.num_lanes)]  # not in threads: Ray's imports
+        trainers = [self._trainer(lane, 0) for lane in range(resources.num_lanes)]  # not in threads: circular imports
         self.threads = [
             threading.Thread(target=self._run, args=(lane, trainer), name=f"lane-{lane}", daemon=True)
             for lane, trainer in enumerate(trainers)
@@ -77,9 +78,9 @@ class Lanes:
     def _run(self, lane: int, trainer: Any) -> None:
         """Run the lane with index `lane` in its thread, until its workers are told to stop or cannot be started.
 
-        Ray Train itself replaces lost workers, but its controller fails if a node goes away while workers are started
-        on it. Then `trainer` is started again, `max_restarts` times at most. The lane is given up after START_TRIES
-        failures in a row, if its workers were never all there between these failures.
+        `trainer` itself replaces lost workers, but its controller fails if a node goes away while workers are started
+        on this node. Then a new trainer is started, at most `max_restarts` times. The lane is given up earlier if
+        START_TRIES trainers in a row fail before all workers are there.
         """
         from ray.train import ControllerError
 
@@ -108,7 +109,7 @@ class Lanes:
         return make_trainer(self.hub, lane, self._resources, name, self._storage, self._prepare, self._code)
 
     def _ask(self, answer: Any) -> Any:
-        """Return the value of the hub's reference `answer`; None if the lanes are being stopped or the hub is gone."""
+        """Return the hub's reply from Ray's reference `answer`; None if the lanes are stopping or the hub is gone."""
         if self._stopping:
             return None
         with contextlib.suppress(RayActorError):

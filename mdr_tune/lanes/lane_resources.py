@@ -22,11 +22,11 @@ class LaneResources:
     stalled_worker_timeout_s: float = 600.0
     """Seconds after which a lane restarts if no worker of it completes a training step or evaluates a batch."""
     placement: Literal["pack", "spread"] = "pack"
-    """Whether a lane's workers are on as few nodes as possible (pack), or on as many as possible (spread)."""
+    """`pack`: a lane's workers are on as few nodes as possible. `spread`: they are on as many nodes as possible."""
     accelerator_type: str | None = None
     """Ray's name of the kind of GPU that the workers need; None if any kind will do."""
     workers_on_a_node: int = 1
-    """Largest number of workers on one node, of all lanes. They share the node's CPUs when they decode images."""
+    """Largest number of workers on one node, counting all lanes. They share the node's CPUs when they decode images."""
 
     @property
     def needs(self) -> str:

@@ -53,11 +53,11 @@ class Leases:
     async def lease(self, holder: str, token: str = "") -> int:
         """Lease a lane to the trial `holder` and return the lane's index. Wait if no lane is free.
 
-        A trial that has a lane already keeps this lane. `token`, the token of the actor that calls, then replaces the
-        token of its lease.
+        `token` identifies the actor that calls. A trial that has a lane already keeps it, and its lease gets the new
+        token.
 
         Raises:
-            LaneEnded: All lanes have ended. The text gives the reason why the last of them ended.
+            LaneEnded: All lanes have ended. The text says why the last of them ended.
             LaneLost: `release` was called while the trial waited, because the trial ended and needs no lane.
         """
         async with self._changed:
@@ -99,10 +99,10 @@ class Leases:
         return holder in self._lost
 
     async def release(self, holder: str, token: str | None = None) -> None:
-        """Give back the lane of the trial `holder`, or end its wait for a lane, if it called `lease` with `token`.
+        """Give back the lane of the trial `holder`, or end the trial's wait for a lane.
 
-        A `token` of None fits any call. Nothing happens if the trial neither has a lane nor waits for one. This is
-        common, because several processes clean up after a trial.
+        This is done only if `lease` was called with the same `token`; None stands for any token. Nothing happens if the
+        trial neither has a lane nor waits for one: several processes may clean up after a trial.
         """
         async with self._changed:
             self._waiting = [w for w in self._waiting if w.holder != holder or token not in (None, w.token)]
@@ -114,7 +114,7 @@ class Leases:
             self._changed.notify_all()
 
     async def set_up(self, lane: int, is_up: bool) -> None:
-        """Record by `is_up` whether all workers of `lane` are there. If not, the trial that has the lane loses it."""
+        """Record whether all workers of `lane` are there (`is_up`). If not, the trial that has the lane loses it."""
         async with self._changed:
             if is_up and lane in self._usable:
                 self._up.add(lane)

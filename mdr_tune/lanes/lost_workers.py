@@ -9,11 +9,11 @@ from ray.train import UserCallback
 
 
 class LostWorkers(UserCallback):
-    """Tells the actor `hub` that the lane with index `lane` lost workers. Its trial then goes on in another lane.
+    """Tells the actor `hub` that the lane with index `lane` lost workers. The trial then goes on in another lane.
 
     If the lane has ended or the sweep is over, lost workers must not be replaced. A callback cannot tell this to Ray
-    Train. It therefore ends the controller's process, in which it runs. Ray then releases the lane's placement group,
-    and the `fit()` that waits for the controller raises.
+    Train. So this callback, which runs in the controller's process, ends that process. Ray then releases the lane's
+    placement group, and the `fit()` that waits for the controller raises.
     """
 
     def __init__(self, hub: Any, lane: int) -> None:

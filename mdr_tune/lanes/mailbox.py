@@ -57,8 +57,8 @@ class Mailbox:
         stuck_worker_timeout_s: Seconds in which the other workers must reply after one worker reported an exception. If
             they do not, they are probably stuck in a collective that will never complete, and the group is dismissed.
         stalled_worker_timeout_s: Seconds after which the group is dismissed if no worker makes a step during a command.
-        end_processes: Function that gets those processes of a dismissed group that may be stuck. It ends the processes
-            that it can reach.
+        end_processes: Function that is called with those processes of a dismissed group that may be stuck. It kills
+            the processes that it can reach.
         tell: Function that takes a line for the user.
         tell_ready: Function that is called with True when all workers have joined, and with False when the group cannot
             be used any more. The call with False comes before the running command fails, so that the lane counts as
@@ -135,9 +135,8 @@ class Mailbox:
     ) -> Any:
         """Run a command of `kind` with the arguments `payload` on all workers; return the value in rank 0's reply.
 
-        The command waits until all workers are there, and until an earlier command has ended, which a trial that is
-        gone may have left. While it waits, the function `is_wanted` says whether the trial that submits it still has
-        the lane.
+        The command waits until all workers are there and the earlier command has ended; a trial that is gone may have
+        left one running. `is_wanted` is called meanwhile, and returns whether the submitting trial still has the lane.
 
         Raises:
             TrialFailed: A worker's code raised an exception, or the trial diverged.
@@ -162,7 +161,7 @@ class Mailbox:
             return await self._answer
 
     async def join(self, group: str, rank: int, process: WorkerProcess = WorkerProcess()) -> int:  # noqa: B008 - frozen
-        """Announce the worker `rank` of `group`, which runs as `process`, and return the number of the last command.
+        """Record that `process` is the worker `rank` of `group`, and return the number of the last command.
 
         The worker then asks `next_command` for the command after this number.
         """
@@ -206,18 +205,18 @@ class Mailbox:
             return Command(after, "stop") if self._stopping else self._command
 
     async def beat(self, group: str, rank: int, count: int) -> bool:
-        """Take the `count` of steps of the worker `rank` of `group`. Return False if the worker must end, else True."""
+        """Record that the worker `rank` of `group` has made `count` steps. Return False if it must end, else True."""
         if group == self._group and self._stall_watch is not None:
             self._stall_watch.beat(rank, count, asyncio.get_running_loop().time())
         return group not in self._dismissed and not self._stopping
 
     async def post(self, group: str, rank: int, number: int, reply: Reply) -> None:
-        """Take a `reply` of the worker `rank`. Ignore it if `group` or the command `number` is an old one."""
+        """Store the `reply` of the worker `rank`. Ignore it if `group` or the command `number` is an old one."""
         if group != self._group or not self._is_running(number):
             return
         self._replies[rank] = reply
         is_device_lost = reply.failure is not None and reply.failure.kind == "device_lost"
-        if len(self._replies) == self.world_size or is_device_lost:  # its worker has left
+        if len(self._replies) == self.world_size or is_device_lost:  # a worker without its GPU has left
             await self._settle()
         elif reply.failure is not None:
             self._start_watchdog(self._wait_for_others(number))
@@ -231,7 +230,7 @@ class Mailbox:
         task.add_done_callback(self._watchdogs.discard)
 
     async def _wait_for_others(self, number: int) -> None:
-        """Answer the trial, even if ranks are silent, `stuck_worker_timeout_s` after one failed in command `number`."""
+        """Wait `stuck_worker_timeout_s` after a rank failed in command `number`, then answer the trial in any case."""
         await asyncio.sleep(self.stuck_worker_timeout_s)
         if self._is_running(number):
             await self._settle()
@@ -279,7 +278,7 @@ class Mailbox:
             self._answer.set_exception(error)
 
     async def end(self, why: str) -> None:
-        """End the lane: the running command and all later ones fail with `LaneEnded`, which gives the first `why`."""
+        """End the lane: its commands fail with `LaneEnded`, whose text is the `why` of the first call."""
         async with self._changed:
             self._ended = self._ended or why
             self._fail(LaneEnded(self._ended))

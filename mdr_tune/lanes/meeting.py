@@ -12,7 +12,7 @@ from mdr_tune.training import Ranks
 from mdr_tune.util.errors import UserError
 
 FIRST_COLLECTIVE_S = 120.0
-"""Seconds in which the first collective operation must end. NCCL usually needs a few, to make its connections."""
+"""Seconds in which the first collective operation must end. NCCL usually needs a few seconds to connect."""
 
 _WHAT_TO_SET = {
     "nccl": "the GPUs do not reach each other. NCCL_DEBUG=INFO has its log say why. What often helps: more shared "
@@ -27,13 +27,13 @@ def meet(ranks: Ranks, data_timeout_s: float, give_up: Callable[[str], None]) ->
 
     Args:
         ranks: This worker's rank among the lane's workers, and its device.
-        data_timeout_s: Seconds in which the other workers must have their data.
-        give_up: Function that gets the reason if the first collective does not end in time. It is called in another
-            thread, because `meet` itself then hangs.
+        data_timeout_s: Seconds in which the other workers must have their images ready.
+        give_up: Function that is called with the reason if the first collective does not end in time. The call comes
+            from another thread, because `meet` itself then hangs.
 
     Raises:
         UserError: The first collective failed; the message says which setting may help.
-        RuntimeError: Another worker is gone, or did not get its data in time.
+        RuntimeError: Another worker is gone, or did not have its images ready in time.
     """
     name = [uuid.uuid4().hex]
     if ranks.world_size == 1:

@@ -26,8 +26,8 @@ class Command:
 
     Attributes:
         number: Number of the command. Each command of a lane has a higher number than the one before.
-        renew_group: Whether the workers first form a new process group. They do so if the command before failed, unless
-            the trial only diverged: ranks may then have run different numbers of collectives in the old group.
+        renew_group: Whether the workers first form a new process group. They must if the command before failed, since
+            the ranks may have run different numbers of collectives. A trial that only diverged is no such failure.
     """
 
     number: int
@@ -41,7 +41,7 @@ class Failure:
     """The reason why a command failed on a worker, with the `kind` of failure.
 
     Attributes:
-        text: Traceback of the exception. If the trial diverged, it is one sentence instead.
+        text: Traceback of the exception, or one sentence if the trial diverged.
         ends_group: Whether the present workers of the lane must be replaced, because they can run no further command.
     """
 
@@ -52,7 +52,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Reply:
-    """The result of a command on one worker: a value, or a failure."""
+    """The result of a command on one worker: a value that depends on the kind of command, or a failure."""
 
     value: Any = None
     failure: Failure | None = None
@@ -62,8 +62,8 @@ class Reply:
 class WorkerProcess:
     """Identity of a worker's process, by which another process can end it (see `processes`).
 
-    `node` is Ray's id of the process's node, and `address` the node's IP address. A later process with the same `pid`
-    differs in `started`, the start time.
+    `node` is Ray's id of the process's node, and `address` the node's IP address. `started` is the process's start
+    time, which tells it from a later process with the same `pid`.
     """
 
     pid: int = 0
@@ -87,7 +87,7 @@ class TrialFailedDiverging(TrialFailed):
 class LaneLost(Exception):  # noqa: N818
     """A trial lost its lane, for example because the lane restarts. The trial can go on from a checkpoint.
 
-    The text is put after the words "the lane" in messages, such as `lost a worker`.
+    The text is a phrase that messages put after the words "the lane", such as `lost a worker`.
     """
 
 

@@ -15,7 +15,7 @@ def this_process(node: str, address: str = "") -> WorkerProcess:
 
 
 def end_process(process: WorkerProcess, node: str) -> None:
-    """Kill `process` if it runs on this node, whose id in Ray is `node`, unless its pid belongs to a later process.
+    """Kill `process` if it runs on this node, whose id in Ray is `node`. A later process with its pid is spared.
 
     The signal is SIGKILL. Other signals do nothing while the process is stopped, or while a library in it holds the
     interpreter's lock.
@@ -26,9 +26,9 @@ def end_process(process: WorkerProcess, node: str) -> None:
 
 
 def end_sessions(leaders: Collection[int]) -> None:
-    """Kill (SIGKILL) all processes of the system's sessions `leaders`, given by their first processes' ids.
+    """Kill (SIGKILL) the processes with the ids `leaders`, and all processes in the sessions that they lead.
 
-    Without /proc, only the first processes are killed.
+    Without /proc, only the leaders themselves are killed.
     """
     ended: set[int] = set()
     while found := {*leaders, *_members(leaders)} - ended:  # until none is left: a process may have started another
@@ -39,7 +39,7 @@ def end_sessions(leaders: Collection[int]) -> None:
 
 
 def _members(sessions: Collection[int]) -> Iterator[int]:
-    """Yield the ids of the processes in the operating system's `sessions`, each given by its first process's id."""
+    """Yield the ids of the processes whose session id, that of the session's leader, is in `sessions`."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(ProcessLookupError):
             if os.getsid(pid := int(folder.name)) in sessions:

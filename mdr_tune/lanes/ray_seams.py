@@ -1,8 +1,8 @@
 """Every private name of Ray that mdr_tune uses, and every other part of Ray that its documentation does not promise.
 
 Each such place is a *seam*. It is hidden behind a function or a small base class, whose docstring says what it is used
-for. "Seam" names the parts of Ray; all of them were found in version 2.58. "Changed" names the symptom that appears if
-Ray changes the seam. `tests/lanes/test_ray_seams.py` checks each seam in the installed Ray: run it to try a new
+for. "Seam" names the parts of Ray; all of them were found in version 2.58. "If changed" names the symptom that appears
+if Ray changes the seam. `tests/lanes/test_ray_seams.py` checks each seam in the installed Ray: run it to try a new
 version. `tests/test_layers.py` checks that no other file uses a seam.
 
 Importing this module imports neither Ray nor torch: a plan is made without them, and a trial's process has to start
@@ -34,13 +34,13 @@ NODE_TIMEOUT_S = 180.0
 """Seconds within which Ray's processes must start."""
 POLL_S = 0.2
 VITAL_PROCESSES = ("gcs_server", "raylet")
-"""Processes that Ray cannot work without. Changed: `lost_process` never finds that one of them is gone."""
+"""Processes that Ray cannot work without. If changed: `lost_process` never finds that one of them is gone."""
 HEAD_RESOURCE = "node:__internal_head__"
-"""Resource that only the head node has. Changed: trials wait for ever for a node that has it."""
+"""Resource that only the head node has. If changed: trials wait for ever for a node that has it."""
 MONITORS = {"autoscaler/v2/monitor.py": True, "autoscaler/_private/monitor.py": False}
 """Ends of the paths of the autoscaler's scripts. The value is True if the script is that of version 2.
 
-Changed: no autoscaler is found on the head, and a plan counts only the nodes that are there.
+If changed: no autoscaler is found on the head, and a plan counts only the nodes that are there.
 """
 _ended_here = threading.Event()
 
@@ -52,7 +52,7 @@ def _node() -> Any:
     """Return Ray's node object of this process; None before this process has started or joined Ray.
 
     Seam: `ray._private.worker._global_node`, with `is_head`, `dead_processes`, `kill_all_processes` and
-    `get_session_dir_path`. Changed: an AttributeError when a launch starts Ray.
+    `get_session_dir_path`. If changed: an AttributeError when a launch starts Ray.
     """
     worker = sys.modules.get("ray._private.worker")
     return None if worker is None else worker._global_node
@@ -65,7 +65,7 @@ def owns_ray() -> bool:
 
 
 def end_ray_at_once() -> None:
-    """End Ray's processes without waiting for their work, if this process started them."""
+    """If this process started Ray, end Ray's processes at once, without waiting for their work."""
     _ended_here.set()
     if owns_ray():
         _node().kill_all_processes(check_alive=False, allow_graceful=False)
@@ -77,7 +77,7 @@ def close_session_folder() -> None:
 
 
 def lost_process() -> str | None:
-    """Return the first of VITAL_PROCESSES that this process's Ray has lost.
+    """Return the name of the first of VITAL_PROCESSES that this process's Ray has lost.
 
     The result is None if none is lost, if this process has no Ray, or once `end_ray_at_once` was called.
     """
@@ -89,9 +89,9 @@ def lost_process() -> str | None:
 def controllers() -> set[int]:
     """Return the process ids of the controllers of Ray Train that this driver started. They run on the driver's node.
 
-    A lane that does not end by itself is ended by killing its controller. Seam: `state.actors`, whose values are
-    dictionaries with `Pid` and `ActorClassName`, and the class name `TrainController`. Changed: the end of a sweep
-    waits 30 s for a lane whose workers could not be started.
+    A lane that does not end by itself is ended by killing its controller.
+    Seam: `state.actors`, whose values are dictionaries with `Pid` and `ActorClassName`, and the class name
+    `TrainController`. If changed: the end of a sweep waits 30 s for a lane whose workers could not be started.
     """
     import ray
     import ray._private.state
@@ -104,8 +104,9 @@ def controllers() -> set[int]:
 def keep_node_reports_off_the_terminal() -> None:
     """Send the reports of Ray's nodes, for example that a worker died, to the logger `ray.node`.
 
-    No setting of Ray stops it from printing them, and the lanes have messages of their own. Seam:
-    `print_to_stdstream(data, ignore_prefix)`, with `data["lines"]`. Changed: Ray's lines appear on the terminal.
+    No setting of Ray stops it from printing them, and the lanes have messages of their own.
+    Seam: `print_to_stdstream(data, ignore_prefix)`, with `data["lines"]`. If changed: Ray's lines appear on the
+    terminal.
     """
     import ray._private.worker
 
@@ -126,8 +127,8 @@ def our_start_of_ray() -> Iterator[Callable[[], None]]:
     - Ray's node has NODE_TIMEOUT_S to start, not 30 s. If the start fails, all of Ray's processes are killed.
     - Python code waits for Ray's first process. Ray's own wait would block other threads and signal handlers.
 
-    Seam: the five names that are replaced below, and `detect_fate_sharing_support`. Changed: an AttributeError. If Ray
-    keeps a name but does not call it, the tests of interrupted launches fail.
+    Seam: the five names that are replaced below, and `detect_fate_sharing_support`. If changed: an AttributeError. If
+    Ray keeps a name but does not call it, the tests of interrupted launches fail.
     """
     import ray._private.node
     import ray._private.ray_constants
@@ -177,7 +178,7 @@ def our_start_of_ray() -> Iterator[Callable[[], None]]:
 def patient(ask: Callable[..., T], may_come: Callable[[], bool], *arguments: Any) -> T:
     """Call `ask(*arguments)` every POLL_S seconds until it does not raise RuntimeError, and return its result.
 
-    The last error is raised after NODE_TIMEOUT_S seconds, or if `may_come` returns False: no result can come any more.
+    The last error is raised after NODE_TIMEOUT_S seconds, or as soon as `may_come()` is False: no result can come.
     """
     end = time.monotonic() + NODE_TIMEOUT_S
     while True:
@@ -195,10 +196,10 @@ def patient(ask: Callable[..., T], may_come: Callable[[], bool], *arguments: Any
 class LeanTrainer:
     """Base class to list before `TorchTrainer`. It leaves out two processes, each of which takes two seconds to start.
 
-    One distributes shards of Ray Datasets, which lanes do not use. The other asks the autoscaler for nodes; it is left
-    out if this process started Ray, which then gets no nodes. Seam: `_create_default_callbacks`, with a
-    `DatasetsCallback` in its list, and `_initialize_and_run_controller`, with `scaling_policy` among its arguments.
-    Changed: the lanes' test finds more actors than it lists.
+    The first distributes shards of Ray Datasets, which lanes do not use. The second asks the autoscaler for nodes. It
+    is left out only if this process started Ray, which then gets no nodes.
+    Seam: `_create_default_callbacks`, with a `DatasetsCallback` in its list, and `_initialize_and_run_controller`, with
+    `scaling_policy` among its arguments. If changed: the lanes' test finds more actors than it lists.
     """
 
     scaling_config: Any
@@ -216,18 +217,18 @@ class LeanTrainer:
 
 
 def fixed_workers(scaling_config: Any) -> Any:
-    """Return a policy of Ray Train for `scaling_config` that fixes the workers and asks no autoscaler for nodes.
+    """Return a scaling policy of Ray Train for `scaling_config` that never asks the autoscaler for nodes.
 
-    Ray Train sends such requests through a separate process, and its controller waits for that process before it starts
-    workers. The first request would start the process, and so would the cancelling of requests at the controller's end.
+    Ray Train's own policy asks through a separate process, and the controller starts workers only when this process is
+    up. Both the first request and the cancelling of requests at the controller's end would start the process.
     Seam: `FixedScalingPolicy`, its hook `after_controller_start`, which makes the client for requests, and
-    `_maybe_send_resource_request`. Changed: the same symptom as for `LeanTrainer`.
+    `_maybe_send_resource_request`. If changed: the same symptom as for `LeanTrainer`.
     """
     from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 
     class FixedWorkers(FixedScalingPolicy):
         def after_controller_start(self, train_run_context: Any) -> None:
-            """Do nothing. Ray makes the client for requests here; without it, nothing is cancelled at the end."""
+            """Do nothing. Ray makes its client for requests here; without it, the end cancels no requests."""
 
         def _maybe_send_resource_request(self) -> None:
             """Do nothing. Ray would send a request to the autoscaler here."""
@@ -241,9 +242,9 @@ def fixed_workers(scaling_config: Any) -> Any:
 class StoredTrainable:
     """Base class to list before `tune.Trainable`. It lets a trainable control how its checkpoints are stored.
 
-    Seam: `_report_class_trainable_checkpoint`, by which Tune copies a saved checkpoint into its storage; `_storage`
-    with the four attributes used here, which is None outside of Tune; and `_last_result`. Changed: an AttributeError at
-    a trial's first checkpoint. If Ray does not call the method, trials fail when a disk is full.
+    Seam: `_report_class_trainable_checkpoint`, by which Tune copies a saved checkpoint into its storage; `_storage`,
+    which is None outside of Tune, with the four attributes used here; and `_last_result`. If changed: an AttributeError
+    at a trial's first checkpoint. If Ray does not call the method, trials fail when a disk is full.
     """
 
     _storage: Any
@@ -253,8 +254,8 @@ class StoredTrainable:
         """Store the checkpoint in `folder` by calling `copy`, and return what `copy` returns.
 
         A subclass may override this, to wait for room or to try again. `copy` returns Tune's result, whose `checkpoint`
-        is the copy. If it fails, for example on a full disk, it removes what it has copied and raises OSError. It may
-        then be called again.
+        is the copy. If `copy` fails, for example on a full disk, it removes the files that it has copied and raises
+        OSError. It may then be called again.
         """
         return copy()
 
@@ -265,7 +266,7 @@ class StoredTrainable:
         return Path(self._storage.experiment_fs_path) if is_local else None
 
     def forget_last_result(self) -> None:
-        """Forget the last result of this actor, perhaps another trial's, so that no checkpoint gets its metrics."""
+        """Forget the last reported metrics, perhaps another trial's. Tune would store them with the next checkpoint."""
         self._last_result = None
 
     def _report_class_trainable_checkpoint(self, checkpoint_dir: str, checkpoint_dict_or_path: Any) -> Any:
@@ -289,9 +290,10 @@ class StoredTrainable:
 def saved_result(restored: Any) -> tuple[Any | None, dict[str, Any]]:
     """Return the checkpoint and the metrics in `restored`, the argument that Tune passes to a trainable's `restore`.
 
-    If another caller passes a path, the result is None and an empty dictionary. Seam: the argument is an object with a
-    `checkpoint` and `metrics`. Changed: if a checkpoint.json is damaged, the trial goes on from the epoch of an earlier
-    checkpoint. If the folder of a checkpoint is missing, the trial fails.
+    If `restored` is a path, the result is None and an empty dictionary.
+    Seam: the argument is an object with a `checkpoint` and `metrics`. If changed: a trial with a damaged
+    checkpoint.json goes on from the epoch of an earlier checkpoint, and a trial whose checkpoint's folder is missing
+    fails.
     """
     return getattr(restored, "checkpoint", None), getattr(restored, "metrics", {})
 
@@ -302,8 +304,8 @@ def saved_result(restored: Any) -> tuple[Any | None, dict[str, Any]]:
 def make_trial(spec: dict[str, Any], name: str, config: dict[str, Any]) -> Any:
     """Return a new trial of Tune with the given `name`, which is also its id and tag, and with Tune's `config`.
 
-    `spec` is the specification of Tune's experiment. Tune's own generator of trials would invent a name. Seam:
-    `_create_trial_from_spec` and its parser. Changed: an ImportError or a TypeError before the first trial.
+    `spec` is the specification of Tune's experiment. Tune's own generator of trials would invent a name.
+    Seam: `_create_trial_from_spec` and its parser. If changed: an ImportError or a TypeError before the first trial.
     """
     from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
 
@@ -313,7 +315,7 @@ def make_trial(spec: dict[str, Any], name: str, config: dict[str, Any]) -> Any:
 def hand_on_checkpoints(lost: Any, trial: Any) -> None:
     """Let `trial` go on from the last checkpoint of the trial `lost`, which Tune gave up and `trial` replaces.
 
-    Seam: `run_metadata.checkpoint_manager`. Changed: an AttributeError, or the trial begins at the start.
+    Seam: `run_metadata.checkpoint_manager`. If changed: an AttributeError, or the trial begins at the start.
     """
     trial.run_metadata.checkpoint_manager = lost.run_metadata.checkpoint_manager
 
@@ -322,9 +324,9 @@ def take_over(trial: Any, source: Any, config: dict[str, Any]) -> None:
     """Let the paused `trial` go on from the latest checkpoint of the paused trial `source`, with the new `config`.
 
     A trial starts from the latest checkpoint that its checkpoint manager knows. This function replaces that checkpoint,
-    as Tune's own population based training does. Seam: `_latest_checkpoint_result`, a `_TrainingResult`, and
-    `invalidate_cache`. Changed: an ImportError when trials of a population first exchange states; or the trial goes on
-    from its own state, not from the source's.
+    as Tune's own population based training does.
+    Seam: `_latest_checkpoint_result`, a `_TrainingResult`, and `invalidate_cache`. If changed: an ImportError when
+    trials of a population first exchange states; or the trial goes on from its own state, not from the source's.
     """
     from ray.train._internal.session import _TrainingResult
 
@@ -340,9 +342,9 @@ def take_over(trial: Any, source: Any, config: dict[str, Any]) -> None:
 def free_reports(trial: Any) -> None:
     """Free the memory that Tune uses for the reports of a `trial` that has ended: 0.1 MB for each trial.
 
-    Tune keeps the trial's whole config with each report. Seam: `metric_analysis`, `metric_n_steps` and the manager's
-    `_checkpoint_results`, none of which holds the latest checkpoint. Changed: an AttributeError at the end of a trial,
-    or memory that grows with the trials.
+    Tune keeps the trial's whole config with each report.
+    Seam: `metric_analysis`, `metric_n_steps`, and the checkpoint manager's `_checkpoint_results`, none of which holds
+    the latest checkpoint. If changed: an AttributeError at the end of a trial, or memory that grows with the trials.
     """
     kept = trial.run_metadata
     kept.metric_analysis.clear()
@@ -353,9 +355,9 @@ def free_reports(trial: Any) -> None:
 def exception_of(trial: Any) -> Exception:
     """Return the exception because of which Tune lost or gave up `trial`.
 
-    If Tune recorded no exception, the result is a RuntimeError with Tune's description of the failure. Seam:
-    `pickled_error_file`, which Tune in this process has just written, and `get_error`. Changed: the messages about lost
-    trials do not give the reason.
+    If Tune recorded no exception, the result is a RuntimeError with Tune's description of the failure.
+    Seam: `pickled_error_file`, which Tune in this process has just written, and `get_error`. If changed: the messages
+    about lost trials do not give the reason.
     """
     from ray import cloudpickle
 
@@ -372,16 +374,16 @@ def exception_of(trial: Any) -> Exception:
 def live_trials(tune_controller: Any) -> list[Any]:
     """Return the trials that have not ended, from the `tune_controller` that Tune passes to a scheduler.
 
-    Seam: `get_live_trials`. Changed: an AttributeError before the first trial.
+    Seam: `get_live_trials`. If changed: an AttributeError before the first trial.
     """
     trials: list[Any] = tune_controller.get_live_trials()
     return trials
 
 
 def stop_trial(tune_controller: Any, trial: Any) -> None:
-    """End the paused `trial`, so that Tune's controller, `tune_controller`, does not run it again.
+    """End the paused `trial`, so that `tune_controller`, Tune's controller, does not run it again.
 
-    Seam: `stop_trial`. Changed: an AttributeError at HyperBand's first rung.
+    Seam: `stop_trial`. If changed: an AttributeError at HyperBand's first rung.
     """
     tune_controller.stop_trial(trial)
 
@@ -389,10 +391,10 @@ def stop_trial(tune_controller: Any, trial: Any) -> None:
 def one_bracket_asha(**options: Any) -> Any:
     """Return Tune's `ASHAScheduler(**options)` with one bracket, changed so that it draws no random numbers.
 
-    Unchanged, it draws a bracket for each trial from numpy's global generator, even if there is only one. Seam: the
-    scheduler's `_trial_info` and `_brackets`. The scheduler's methods, and those of `MedianStoppingRule`, also accept
-    None as the controller, and any object with a `trial_id` as a trial. Changed: an AttributeError at the first trial,
-    or different random draws.
+    Tune's class draws each trial's bracket from numpy's global generator, even if there is only one bracket.
+    Seam: the scheduler's `_trial_info` and `_brackets`. The scheduler's methods, and those of `MedianStoppingRule`,
+    also accept None as the controller, and any object with a `trial_id` as a trial. If changed: an AttributeError at
+    the first trial, or different random draws.
     """
     from ray.tune.schedulers import ASHAScheduler
 
@@ -406,7 +408,7 @@ def one_bracket_asha(**options: Any) -> Any:
 def study_of(search: Any) -> Any:
     """Return the Optuna study of an `OptunaSearch`, `search`, which must have been made with a search space.
 
-    Seam: `_ot_study`. Changed: an AttributeError when a search is opened.
+    Seam: `_ot_study`. If changed: an AttributeError when a search is opened.
     """
     return search._ot_study
 
@@ -415,10 +417,10 @@ def study_of(search: Any) -> Any:
 
 
 def autoscaler_status(gcs_address: str) -> Any:
-    """Return the state of the autoscaler, of version 2, of the cluster at `gcs_address`.
+    """Return the state of the autoscaler (version 2) of the cluster whose head node is at `gcs_address` (HOST:PORT).
 
-    The state has `pending_launches`, `pending_nodes` and `failed_launches`. Seam:
-    `ray.autoscaler.v2.sdk.get_cluster_status`. Changed: an error while a sweep waits for lanes.
+    The state has `pending_launches`, `pending_nodes` and `failed_launches`.
+    Seam: `ray.autoscaler.v2.sdk.get_cluster_status`. If changed: an error while a sweep waits for lanes.
     """
     from ray.autoscaler.v2.sdk import get_cluster_status
 
@@ -426,10 +428,10 @@ def autoscaler_status(gcs_address: str) -> Any:
 
 
 def autoscaler_report() -> dict[str, Any]:
-    """Return the last report of the cluster's autoscaler, which must be of version 1; empty before its first report.
+    """Return the last report of the cluster's autoscaler (version 1); empty before its first report.
 
     Seam: the key DEBUG_AUTOSCALING_STATUS of Ray's internal store. Its value is a JSON text, whose `autoscaler_report`
-    has `pending_launches` and `pending_nodes`. Changed: the message "still waiting" does not name the nodes that are
+    has `pending_launches` and `pending_nodes`. If changed: the message "still waiting" does not name the nodes that are
     waited for.
     """
     from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
@@ -441,10 +443,11 @@ def autoscaler_report() -> dict[str, Any]:
 
 
 def prepare_config(tree: dict[str, Any]) -> dict[str, Any]:
-    """Return `tree`, the contents of a cluster file, with Ray's defaults for missing keys, as `ray up` uses it.
+    """Return the contents `tree` of a cluster file with Ray's defaults for missing keys, as `ray up` uses them.
 
-    `tree` itself is filled in. Seam: Ray's function of this name. Changed: `mdr-tune cluster check` refuses a cluster
-    file that this project ships.
+    Ray may change `tree` itself.
+    Seam: Ray's function of this name. If changed: `mdr-tune cluster check` refuses a cluster file that this project
+    ships.
     """
     from ray.autoscaler._private.util import prepare_config as prepare
 
@@ -453,9 +456,9 @@ def prepare_config(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def validate_config(prepared: dict[str, Any]) -> None:
-    """Raise Ray's error if `prepared`, which `prepare_config` returned, is not valid as a cluster file's contents.
+    """Raise Ray's error if `prepared`, the result of `prepare_config`, is not a valid cluster file.
 
-    Seam: Ray's function of this name. Changed: the same symptom as for `prepare_config`.
+    Seam: Ray's function of this name. If changed: the same symptom as for `prepare_config`.
     """
     from ray.autoscaler._private.util import validate_config as validate
 

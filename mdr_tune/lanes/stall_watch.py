@@ -2,9 +2,9 @@
 
 
 class StallWatch:
-    """Remembers when any rank of a lane last made progress in a command, which was given at the time `now`.
+    """Remembers when a rank of a lane last made progress in the command that began at the time `now`.
 
-    The command has stalled after `limit_s` seconds without progress. All calls must use the same clock.
+    The command has stalled after `limit_s` seconds without progress of any rank. All times are of the same clock.
     """
 
     def __init__(self, limit_s: float, now: float) -> None:
@@ -13,7 +13,7 @@ class StallWatch:
         self._counts: dict[int, int] = {}
 
     def beat(self, rank: int, count: int, now: float) -> None:
-        """Take the `count` of steps of `rank` at time `now`. The rank made progress if its count has changed."""
+        """Record that `rank` has made `count` steps at time `now`. The rank made progress if the count has changed."""
         if self._counts.get(rank) != count:
             self._counts[rank], self._moved_at = count, now
 

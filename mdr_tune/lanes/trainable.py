@@ -32,7 +32,7 @@ __all__ = ["CHECKPOINT_FILE", "LaneTrial"]
 MAX_TRIES_AFTER_LOSS = 3
 """Number of attempts for a command whose lane is lost each time. After the last one, `LaneLost` is raised."""
 MAX_DEVICES_LOST = 2
-"""Number of lost GPUs after which the trial itself fails, as the likely cause. A completed epoch resets the count."""
+"""Number of lost GPUs after which the trial fails, since it is the likely cause. A completed epoch resets the count."""
 T = TypeVar("T")
 
 
@@ -51,9 +51,9 @@ class LaneTrial(StoredTrainable, tune.Trainable):
     Tune's count of iterations is different after a resume.
 
     The trial leases a lane only when it has to train an epoch. On the lane, it starts from the state that it saved or
-    loaded last. It starts from `resume` instead if this checkpoint is of a later epoch and that epoch has been
-    reported. Epochs between the start and the last reported epoch are trained again, but not reported again. A trial
-    that has lost its lane starts on its next lane in the same way.
+    loaded last, or from `resume` if that is of a later epoch that has been reported. Epochs between the start and the
+    last reported epoch are trained again, but not reported again. A trial that has lost its lane starts on its next
+    lane in the same way.
 
     A failure that would happen again is returned as a result with `done` and a `failure`, whose kind is `failed`,
     `diverged`, or `lanes_ended` if no lane is left. A failure of the machine is raised instead, and Tune then tries the
@@ -66,7 +66,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Use this process for another trial, or for a trial that population based training gave a new config."""
+        """Use this actor for another trial, or for a new config from population based training; always return True."""
         self.cleanup()
         self._begin(new_config)
         return True
@@ -89,7 +89,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         self.forget_last_result()
 
     def step(self) -> dict[str, Any]:
-        """Return the metrics of the next epoch: from the records if they have it, else by training it on the lane."""
+        """Return the metrics of the next epoch, which is trained on a lane unless it is among the recorded epochs."""
         if self._epoch + 1 in self._recorded:
             return self._report(self._recorded[self._epoch + 1])
         if self._past_failure is not None:
@@ -121,8 +121,8 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         """Write the trial's state into the folder `checkpoint_dir`. If there is no state at this epoch, write a marker.
 
         A marker says where to get the state from. It is written while recorded epochs are reported, and after the trial
-        has failed. The state comes from rank 0. It is then kept in memory, because Tune saves a second time when it
-        pauses a trial, and the trial need not have a lane then.
+        has failed. The state, which comes from rank 0, stays in memory: Tune saves once more when it pauses a trial,
+        and the trial may have no lane by then.
         """
         folder, origin = Path(checkpoint_dir), self._origin_now()
         if self._has_trained and (origin.data is None or origin.epoch < self._epoch):
@@ -139,7 +139,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         self._write(lambda: write_checkpoint(folder, data, info), folder, len(data))
 
     def restore(self, checkpoint_path: Any) -> None:
-        """Load a checkpoint as Tune does. If its folder is missing, make it, so that it counts as a damaged one."""
+        """Load a checkpoint as Tune does. If its folder is missing, make an empty one, which counts as damaged."""
         checkpoint, metrics = saved_result(checkpoint_path)
         epoch = metrics.get("epoch")
         self._restored_epoch = None if epoch is None else int(epoch)
@@ -183,12 +183,13 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         return self._own if is_own_later else self._origin
 
     def _on_lane(self, when: str, action: Callable[[], Any], then: Callable[[Any], Any] = lambda value: value) -> Any:
-        """Return `then(action())`, with the trial started on a lane. Try again if the lane is lost.
+        """Start the trial on a lane unless it is on one, and return `then(action())`. Try again if the lane is lost.
 
         Args:
             when: Words for messages that say when the lane was lost, such as `in epoch 3`.
-            action: Function that sends a command to the lane, and returns its result.
-            then: Function of this result. If the result was on a node that is gone, the lane counts as lost.
+            action: Function that sends a command to the lane, and returns the command's result.
+            then: Function that is applied to the result, such as `ray.get`. If it finds that the node with the result
+                is gone, the lane counts as lost.
 
         Raises:
             LaneLost: The lane was lost MAX_TRIES_AFTER_LOSS times in a row.
@@ -217,7 +218,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         raise LaneLost(f"{what} {MAX_TRIES_AFTER_LOSS} times in a row {when}")
 
     def _ensure_started(self) -> None:
-        """Lease a lane, start the trial there, and train it again from its checkpoint to the last reported epoch."""
+        """Unless the trial is on a lane, lease one, start the trial, and train it up to the last reported epoch."""
         if self._started:
             return
         unwrap(ray.get(self._hub.lease.remote(self._holder, self._token)))
@@ -242,7 +243,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         return unwrap(ray.get(self._hub.submit.remote(self._holder, kind, payload)))
 
     def _write(self, write: Callable[[], T], folder: Path, size_bytes: int) -> T:
-        """Write a checkpoint to `folder` by `write`, once there is room for `size_bytes` there and in the storage."""
+        """Call `write`, which writes a checkpoint, once `folder` and the storage have room for `size_bytes` each."""
         folders = [folder] if self.storage_folder is None else [folder, self.storage_folder]
         return write_when_there_is_room(write, folders, size_bytes, self._tell)
 
@@ -251,7 +252,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         size = sum(file.stat().st_size for file in folder.iterdir())
         result = write_when_there_is_room(copy, [self.storage_folder or folder], size, self._tell)
         if self.storage_folder is not None and self._origin.data is not None and self._origin.epoch == self._epoch:
-            self._origin = dataclasses.replace(self._origin, folder=result.checkpoint.path)  # for markers after it
+            self._origin = dataclasses.replace(self._origin, folder=result.checkpoint.path)  # for later markers
         return result
 
     def _tell(self, text: str) -> None:
@@ -259,7 +260,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
 
 
 def _reason(error: DeviceLost) -> str:
-    """Return the first line of the error message in a traceback, without the exception's type."""
+    """Return the first line of the message in `error`'s traceback, without the exception's type."""
     lines = str(error).splitlines()
     raised = [line for line in lines if line and not line.startswith((" ", "Traceback "))] or lines
     return raised[0].partition(": ")[2] or raised[0]

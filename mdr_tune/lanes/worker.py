@@ -39,8 +39,8 @@ def run_worker(config: dict[str, Any]) -> None:
     """Run one worker of a lane until it is told to stop. This is the training function of the lane's TorchTrainer.
 
     `config` has `hub` (actor handle), `lane` (index of the lane), `cpus_per_worker`, `workers_on_a_node`,
-    `collective_timeout_s`, and `prepare`: None, or a function that checks the node and brings the data onto it. It is
-    called before the worker joins the lane. `code`, which may be missing, is the `UserCode` of the sweep.
+    `collective_timeout_s`, and `prepare`: a function that checks the node and brings the data onto it before the worker
+    joins the lane, or None. `code`, which may be missing, is the `UserCode` of the sweep.
     """
     from ray.train.torch import get_device
 
@@ -82,9 +82,10 @@ def _give_up(hub: Any, lane: int, why: str) -> None:
 
 
 class LaneWorker:
-    """Runs the lane's commands on this worker of `ranks`, and holds the `TrialSession` of the trial that has the lane.
+    """Runs the lane's commands on one worker, and holds the `TrialSession` of the trial that has the lane.
 
-    `collective_timeout_s` is the limit of collective operations in the process groups that this worker makes.
+    `ranks` has the worker's rank and device. `collective_timeout_s` is the time limit of collective operations in the
+    process groups that this worker makes.
     """
 
     def __init__(self, ranks: Ranks, collective_timeout_s: float) -> None:
@@ -95,7 +96,7 @@ class LaneWorker:
         self._reads = 0
 
     def count(self) -> int:
-        """Return a count that grows with each step of a trial. While data is read, it grows with each call instead."""
+        """Return a count that grows with each step of a trial. While images are read, it grows with each call."""
         self._reads += self._is_reading
         session = self._session
         return self._reads + (0 if session is None else session.progress)
@@ -134,7 +135,8 @@ class LaneWorker:
     def _start(self, trial: dict[str, Any], checkpoint: ray.ObjectRef | None) -> int:
         """Build the session of a trial, and return the number of epochs that the trial has completed.
 
-        `trial` is its configuration. It goes on from `checkpoint`, a reference to bytes; None starts from scratch.
+        `trial` is the trial's configuration. `checkpoint` is Ray's reference to the bytes of the state to go on from;
+        None to start from scratch.
         """
         self._forget_trial()
         config = TrialConfig.model_validate(trial)
@@ -150,9 +152,9 @@ class LaneWorker:
         return session.epoch
 
     def _epoch(self) -> dict[str, Any]:
-        """Train and validate one epoch. Return its metrics, the name of the `device`, and sometimes `distances`.
+        """Train and validate one epoch. Return its metrics, the name of the `device`, and at some epochs `distances`.
 
-        `distances` is a snapshot of the distances, which is taken at some epochs.
+        `distances` is the `DistanceSnapshot` of the epoch, as a dictionary.
         """
         session = self._running()
         metrics = session.run_epoch()
@@ -179,8 +181,7 @@ class LaneWorker:
     def _read_test(self, config: TrialConfig) -> ImageSplit:
         """Return the images of the test classes, from the data set of `config`.
 
-        They are read for the final evaluation, and for a trial whose `measured_curves` has `test`; in a search none has
-        it.
+        This is called for the final evaluation, and for trials of an ablation that are tested after every epoch.
         """
         with self._reading():
             return read_test_split(config.data)

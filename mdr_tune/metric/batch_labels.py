@@ -14,9 +14,9 @@ class BatchLabels:
     """The labels of a batch of N embeddings, its P positive pairs, and the number of negatives to draw for them.
 
     A positive pair is an ordered pair (anchor, positive) of two members of a class. The pairs are sorted by anchor and
-    then positive. A of the embeddings are the anchor of at least one pair. Each of these A anchors gets the same number
-    of draws of negatives, as many as the anchor with the most pairs needs. An anchor with fewer pairs leaves some of
-    its draws unused. In the example, embeddings 0 and 2 are of one class, which makes two ordered pairs.
+    then positive. The embeddings with at least one pair are the anchors; their number is A. Each anchor gets the same
+    number of draws of negatives, as many as the anchor with the most pairs needs. An anchor with fewer pairs leaves
+    some of its draws unused. In the example, embeddings 0 and 2 are of one class, which makes two ordered pairs.
 
     Example:
         >>> labels = BatchLabels.of(torch.tensor([0, 1, 0]))
@@ -72,9 +72,10 @@ class BatchLabels:
 
     @classmethod
     def against(cls, labels: Tensor, references: Tensor) -> "BatchLabels":
-        """Compute the `BatchLabels` of a batch of `labels` (N,) that is compared with references of these labels (R,).
+        """Compute the `BatchLabels` of a batch that is compared with references.
 
-        The last N references are the batch itself. All tensors are on the CPU. Time and memory grow with N * R.
+        `labels` (N,) are the classes of the batch, `references` (R,) those of the references, the last N of which are
+        the batch. All tensors are on the CPU. Time and memory grow with N * R.
         """
         is_positive = labels[:, None] == references  # (N, R)
         own_columns(is_positive).fill_diagonal_(False)
@@ -90,8 +91,8 @@ class BatchLabels:
     ) -> "BatchLabels":
         """Return the `BatchLabels` of the given pairs.
 
-        `positives_of` (N,) is the number of pairs of each embedding. `numbers` (P,) counts the pairs of an anchor, from
-        0. `others` is the number of embeddings that each anchor is compared with.
+        `positives_of` (N,) is the number of pairs of each embedding. `numbers` (P,) numbers the pairs of each anchor,
+        from 0. `others` is the number of embeddings that each anchor is compared with.
         """
         draws = int(positives_of.max()) if len(labels) else 0
         row_of = (positives_of > 0).cumsum(0) - 1
@@ -125,7 +126,7 @@ class BatchLabels:
 Labels = Tensor | BatchLabels
 """Labels that miners and losses take: the class of each embedding, (N,), or the `BatchLabels` of these classes.
 
-If they are a tensor on a GPU, the CPU has to wait until the tensor is copied to it.
+If the labels are a tensor on a GPU, the CPU has to wait for a copy of this tensor.
 """
 
 
@@ -135,9 +136,9 @@ def class_ids(labels: Labels) -> Tensor:
 
 
 def own_columns(matrix: Tensor) -> Tensor:
-    """Return the columns (N, N) of a `matrix` (N, R) of anchors and references that are of the batch itself.
+    """Return the last N columns (N, N) of `matrix` (N, R), whose rows stand for anchors and columns for references.
 
-    Its diagonal belongs to the pairs of an anchor with itself.
+    The last N references are the batch itself, so the result's diagonal belongs to pairs of an anchor with itself.
     """
     return matrix[:, matrix.shape[1] - len(matrix) :]
 

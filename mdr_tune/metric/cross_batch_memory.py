@@ -13,7 +13,7 @@ from mdr_tune.metric.embedding import EmbeddingMode, apply_batch_mode
 
 
 class CrossBatchMemory(nn.Module):
-    """A queue of the last embeddings and their classes. It is a part of the state dict.
+    """A queue of the last embeddings and their classes, which is saved in the state dict.
 
     Every rank adds the whole global batch, gathered from all ranks, so that the memories of all ranks are equal. The
     labels are on the CPU, so that pairs can be found without a wait for a GPU.
@@ -37,7 +37,7 @@ class CrossBatchMemory(nn.Module):
     def add(self, embeddings: Tensor, labels: Labels) -> None:
         """Add a batch of raw `embeddings` (N, D) with their `labels`, and drop the oldest ones if there is no room.
 
-        N must not exceed the memory's size. The tensors are replaced, not changed, so that a backward pass may follow.
+        N must not exceed the memory's size. The old tensors stay unchanged, since a backward pass may still need them.
         """
         count, size = len(embeddings), len(self.labels)
         on_cpu = known_labels(labels, embeddings.device).on_cpu.cpu()
@@ -48,8 +48,8 @@ class CrossBatchMemory(nn.Module):
     def recall(self, embeddings: Tensor, mode: EmbeddingMode) -> tuple[Tensor, Tensor]:
         """Return the embeddings in the memory (m, D), the oldest first, and their classes (m,), on the CPU.
 
-        They are transformed by `mode` as the batch `embeddings` (N, D) is, see `apply_batch_mode`. No gradient flows
-        through them, nor, with `rescale`, through the batch's mean distance that they are divided by.
+        They are transformed by `mode`, as `apply_batch_mode` does for the batch `embeddings` (N, D). No gradient flows
+        through them. With `rescale`, none flows through the batch's mean distance either, by which they are divided.
         """
         first = len(self.labels) - self.filled
         return apply_batch_mode(self.embeddings[first:], embeddings, mode), self.labels[first:]
@@ -60,11 +60,11 @@ class CrossBatchMemory(nn.Module):
         return 100 * self.filled / len(self.labels)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return what the state dict has besides the embeddings."""
+        """Return the labels and the fill level, which the state dict holds in addition to the embeddings."""
         return {"labels": self.labels, "filled": self.filled}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take over what `get_extra_state` returned."""
+        """Restore the labels and the fill level in `state`, the result of `get_extra_state`."""
         self.labels, self.filled = state["labels"].cpu(), state["filled"]
 
     def extra_repr(self) -> str:

@@ -45,7 +45,7 @@ def full_precision(embeddings: Tensor) -> Tensor:
 
 
 def check_tensors(**given: object) -> None:
-    """Raise a TypeError unless all arguments `given` by name are tensors. The message names the one that is not."""
+    """Raise a TypeError unless all arguments `given` by name are tensors. The message names the first that is not."""
     for name, value in given.items():
         if not isinstance(value, Tensor):
             kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")

@@ -51,7 +51,7 @@ def distance_tiles(
     the formula of `pairwise_distances`, with autocast switched off. None as `tile_rows` chooses a number that is fast
     on the device.
 
-    With `references` (R, D), the distances of all embeddings to them follow, in tiles of `tile_rows` columns.
+    With `references` (R, D), further tiles of `tile_rows` columns follow, with the distances of all embeddings to them.
     """
     if tile_rows is None:
         tile_rows = _TILE_ROWS_CPU if embeddings.device.type == "cpu" else _TILE_ROWS_ACCELERATOR

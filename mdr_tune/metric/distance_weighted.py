@@ -64,7 +64,7 @@ class DistanceWeightedMiner:
         return Triplets(known.anchors, known.positives, negatives, fallback_fraction)
 
     def _weights(self, embeddings: Tensor, labels: BatchLabels, references: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the result of `negative_weights` for the arguments of a call: (N, R) with references, and (N,)."""
+        """Return the probabilities (N, R) and the fallbacks (N,) of `negative_weights`; R is N without references."""
         if references is None:
             distances = _distances_on_sphere(full_precision(embeddings))
         else:
@@ -84,10 +84,10 @@ def negative_weights(
 ) -> tuple[Tensor, Tensor]:
     """Return, for each anchor, the probability of each embedding to be drawn as its negative.
 
-    The weight of a distance d on the unit sphere is 1 / q(d), where q(d) ~ d^(D-2) * (1 - d^2 / 4)^((D-3)/2). It is
-    computed as a logarithm, from which a maximum of its row is subtracted (see `weights`). The weight is 0 for
-    embeddings of the anchor's own class, and for distances of `nonzero_loss_cutoff` or more. If all weights of a row
-    are 0, the row falls back: all negatives of the anchor get equal weights.
+    The weight of a distance d on the unit sphere is 1 / q(d), where q(d) ~ d^(D-2) * (1 - d^2 / 4)^((D-3)/2). Its
+    logarithm is computed first. A maximum of the row is subtracted before the exponential (see `weights`). The weight
+    is 0 for embeddings of the anchor's own class, and for distances of `nonzero_loss_cutoff` or more. If all weights of
+    a row are 0, the row falls back: all negatives of the anchor get equal weights.
 
     For opposite embeddings, d is 2 or, by rounding, a little more, and 1 - d^2 / 4 is not positive. It is then set to
     the smallest positive number. The authors' code returns NaN in this case.
@@ -122,7 +122,7 @@ def _weights_of(
     cutoff: float,
     nonzero_loss_cutoff: float,
 ) -> tuple[Tensor, Tensor]:
-    """Return the result of `negative_weights` from the `distances` (N, R) to references, which are overwritten.
+    """Return the result of `negative_weights` from given `distances` (N, R), which are overwritten.
 
     `negatives` (N, R) bool says which pairs are of two classes. `dimensions` is the length of an embedding.
     """

@@ -69,8 +69,7 @@ def gather_in_rank_order(local: Tensor, sizes: list[int], group: dist.ProcessGro
 def gather_without_gradient(local: Tensor, sizes: list[int], group: dist.ProcessGroup | None = None) -> Tensor:
     """Concatenate the ranks' tensors `local` in rank order, for labels and other data without a gradient.
 
-    `local`, which may have any dtype, `sizes` and `group` are as for `gather_in_rank_order`, and so are result and
-    errors.
+    `local` may have any dtype. The other arguments, the result and the errors are those of `gather_in_rank_order`.
     """
     rank, world_size = _rank_and_world(group)
     _check_sizes(local, sizes, rank, world_size)

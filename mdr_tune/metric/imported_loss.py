@@ -20,7 +20,7 @@ _EMBEDDINGS, _SIZE, _CLASSES = 12, 6, 4
 
 
 class LossFacts(NamedTuple):
-    """What is found out about a loss by building and computing it for a few embeddings.
+    """Facts about a loss, found by building it and computing it for a few embeddings.
 
     Attributes:
         is_angular: whether the loss depends on the directions of embeddings only.
@@ -34,10 +34,10 @@ class LossFacts(NamedTuple):
 
 
 class ImportedLoss(LibraryLoss):
-    """Adapter of the user's `loss`, whose import path is `name`. It checks what the loss returns.
+    """Adapter of the user's `loss`, whose import path is `name`. It checks the values that the loss returns.
 
-    The loss takes (embeddings, labels), or as pytorch-metric-learning's (embeddings, labels, indices_tuple). It may
-    draw from torch's global generator, which is then seeded alike on all ranks.
+    The loss takes (embeddings, labels), or like pytorch-metric-learning's losses (embeddings, labels, indices_tuple).
+    It may draw from torch's global generator, which is then seeded alike on all ranks.
     """
 
     def __init__(self, name: str, loss: nn.Module, num_classes: int | None = None) -> None:
@@ -97,7 +97,7 @@ def build_imported_loss(name: str, arguments: Mapping[str, Any], embedding_size:
     """Build the loss with the import path `name`. Its parameters are drawn from torch's global generator.
 
     `arguments` are those of the sweep file. `embedding_size` and `num_classes` are filled in where the class or
-    function has parameters with these names. CodeError is raised if it cannot be built.
+    function has parameters with these names. CodeError is raised if the loss cannot be built.
     """
     function = import_named(name)
     taken = call_arguments(function, FILLED)
@@ -123,7 +123,7 @@ def call(name: str, function: Callable[..., Any], arguments: Mapping[str, Any]) 
 
 
 def imported_loss_facts(name: str, arguments: Mapping[str, Any]) -> LossFacts:
-    """Return facts about the loss `name` with `arguments`, for which it is built and computed twice. They are cached.
+    """Return facts about the loss `name` with `arguments`, by computing it for random embeddings. Results are cached.
 
     Raises:
         CodeError: The loss cannot be built or trained with. The message has the user's own line where it is known.
@@ -136,7 +136,7 @@ def imported_loss_facts(name: str, arguments: Mapping[str, Any]) -> LossFacts:
 
 @lru_cache(maxsize=1024)
 def _facts(name: str, function: Callable[..., Any], canonical_arguments: str) -> LossFacts | str:
-    """Return the facts about a loss, or the problem that it has. `function` is what `name` stands for just now."""
+    """Return the facts about a loss, or its problem as text. `function`, named by `name`, is part of the cache key."""
     try:
         loss = build_for_trial(name, json.loads(canonical_arguments))
         check_trains(loss)
@@ -154,7 +154,7 @@ def build_for_trial(name: str, arguments: Mapping[str, Any]) -> ImportedLoss:
 
 
 def trial_batch(dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return a dozen random embeddings (12, 6), and their labels (12,), of four classes."""
+    """Return twelve random embeddings (12, 6), and their labels (12,), of four classes."""
     generator = torch.Generator().manual_seed(seed)
     embeddings = torch.randn(_EMBEDDINGS, _SIZE, generator=generator, dtype=torch.float64).to(dtype)
     return embeddings, torch.arange(_EMBEDDINGS) % _CLASSES
@@ -171,7 +171,7 @@ def value_of(loss: ImportedLoss, embeddings: Tensor, labels: Tensor, seed: int =
 
 
 def check_trains(loss: ImportedLoss) -> None:
-    """Raise CodeError unless two random batches have a finite loss and a finite gradient that is not zero."""
+    """Raise CodeError unless random batches give `loss` a finite value and a finite gradient that is not all 0."""
     where = f"{loss.name}{defined_at(type(loss.loss).forward)}"
     for seed in range(2):
         embeddings, labels = trial_batch(seed=seed)

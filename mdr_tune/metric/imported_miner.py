@@ -17,7 +17,7 @@ from mdr_tune.util.import_path import CodeError, defined_at, import_named, said
 
 
 class ImportedMiner(LibraryMiner):
-    """Adapter of the user's miner, whose import path is `name`. It checks what the miner returns.
+    """Adapter of the user's miner, whose import path is `name`. It checks the indices that the miner returns.
 
     The miner takes (embeddings, labels), and returns indices as pytorch-metric-learning's miners do: triplets (anchors,
     positives, negatives), or pairs (anchors, positives, anchors, negatives). It may draw from torch's global generator,
@@ -61,7 +61,7 @@ def _problem_of_indices(indices: Any) -> str | None:
 
 
 def build_imported_miner(name: str, arguments: Mapping[str, Any]) -> ImportedMiner:
-    """Build the miner with the import path `name` and `arguments`, those of the sweep file; CodeError if it fails."""
+    """Build the miner `name`, an import path, with the `arguments` of the sweep file; raise CodeError if that fails."""
     function = import_named(name)
     miner = call(name, function, call_arguments(function).check(name, arguments))
     if not callable(miner):
@@ -86,7 +86,7 @@ def _problem(name: str, function: Callable[..., Any], canonical_arguments: str) 
 
 
 def mined_in_trial(miner: ImportedMiner, seed: int = 0) -> Triplets | Pairs:
-    """Return what `miner` chooses in a random batch; CodeError if it fails, or chooses wrong pairs or triplets."""
+    """Return the choice of `miner` in a random batch. Raise CodeError if the miner fails or the choice is not valid."""
     embeddings, labels = trial_batch()
     try:
         mined = miner(embeddings, labels, torch.Generator().manual_seed(seed))

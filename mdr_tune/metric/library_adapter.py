@@ -76,9 +76,9 @@ class LibraryLoss(MetricLoss):
         return value.reshape(()) if value.requires_grad else value.reshape(()) + embeddings.sum() * 0
 
     def _all_pairs(self, labels: BatchLabels) -> Mined:
-        """Return all pairs, or all triplets for a loss on triplets, of anchors with references, by their `labels`.
+        """Return all pairs of anchors and references, by their `labels`; all triplets if the loss is one on triplets.
 
-        The library would compare each embedding with itself, which is among the references.
+        The library itself would add pairs of an embedding with itself, since the batch is among the references.
         """
         if hasattr(self.loss, "triplets_per_anchor"):
             return Triplets(*mined_triplets(None, labels), torch.zeros(()))
@@ -91,7 +91,7 @@ class LibraryLoss(MetricLoss):
         return value
 
     def _check_labels(self, labels: Tensor) -> None:
-        """Raise a ValueError if the loss has no parameters for one of `labels`: a GPU's CUDA context would break."""
+        """Raise a ValueError if the loss has no parameters for one of `labels`; on a GPU, such a label breaks CUDA."""
         if self.num_classes is None or labels.numel() == 0:
             return
         lowest, highest = int(labels.min()), int(labels.max())
@@ -123,8 +123,8 @@ class _BoundedCosine(distances.CosineSimilarity):
 def _angles(cosines: Tensor) -> Tensor:
     """Return the arccosines. Where a cosine is 1, -1 or beyond, the gradient is 0.
 
-    This replaces the library's method, which clamps by `torch.clamp`: in older versions of torch, its gradient at 1 is
-    not 0, and that of the arccosine is infinite.
+    This replaces the library's method, which clamps by `torch.clamp`. In older versions of torch, the gradient of the
+    clamp at 1 is not 0, while the gradient of the arccosine is infinite there.
     """
     return torch.acos(F.hardtanh(cosines))
 

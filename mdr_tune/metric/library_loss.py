@@ -33,7 +33,7 @@ _TRIAL_EMBEDDINGS, _TRIAL_SIZE, _TRIAL_CLASSES = 12, 6, 4
 def check_library_loss(name: str, arguments: Mapping[str, Any]) -> None:
     """Raise a ValueError unless a trial can train with this loss; the message says what would work.
 
-    The loss is built and computed three times: twice for a dozen random embeddings, and once for a dozen equal ones.
+    The loss is built, then computed three times: twice for a dozen random embeddings, and once for a dozen equal ones.
     Each time its value and its gradient must be finite. Results are cached.
 
     Args:
@@ -134,7 +134,7 @@ def _build(class_name: str, arguments: Mapping[str, Any], embedding_size: int, n
 
 @lru_cache(maxsize=1024)
 def _problem_in_training(class_name: str, canonical_arguments: str) -> str | None:
-    """Return the problem that the loss `class_name` with `canonical_arguments` has in a training step, or None."""
+    """Return the problem that the loss `class_name` has in a training step, or None. The arguments are JSON text."""
     try:
         loss = _build_for_trial(class_name, canonical_arguments)
         for embeddings in (_trial_embeddings(), _trial_embeddings(), torch.ones(_TRIAL_EMBEDDINGS, _TRIAL_SIZE)):

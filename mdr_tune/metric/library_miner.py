@@ -11,7 +11,7 @@ from mdr_tune.metric.mined import Pairs, Triplets, no_triplets
 
 
 class LibraryMiner:
-    """Adapter of a `miner` of pytorch-metric-learning. The miner must not draw at random."""
+    """Adapter that makes a `miner` of pytorch-metric-learning a `Miner`. The miner must not draw at random."""
 
     can_fall_back = False
 
@@ -22,7 +22,7 @@ class LibraryMiner:
     def __call__(
         self, embeddings: Tensor, labels: Labels, generator: torch.Generator, references: Tensor | None = None
     ) -> Triplets | Pairs:
-        """See `Miner`; `generator` is not used. If embeddings are on a GPU, the library makes the CPU wait for it."""
+        """See `Miner`; only subclasses use `generator`. For embeddings on a GPU, the library makes the CPU wait."""
         check_embeddings(embeddings, class_ids(labels))
         if len(embeddings) == 0:  # some of the library's miners raise an IndexError then
             return no_triplets(embeddings)
@@ -45,7 +45,7 @@ class LibraryMiner:
 
 
 class SemiHardMiner(miners.TripletMarginMiner):
-    """The library's miner of semi-hard triplets. With references it needs less memory, for the same triplets.
+    """Choose semi-hard triplets as the library's miner does, but with less memory if there are references.
 
     The library would make a matrix of N x R x R numbers.
     """

@@ -12,9 +12,9 @@ from pytorch_metric_learning.utils import common_functions
 def library_draws_from(generator: torch.Generator, device: torch.device) -> Iterator[None]:
     """Make the random draws of pytorch-metric-learning in the `with` block depend on `generator` alone.
 
-    One seed is drawn from `generator`, which is on the CPU. In the same state on all ranks, it gives equal draws on
-    all. Torch's global generators, of the CPU and of `device`, and the library's numpy generator are seeded with it. At
-    the end of the block their former states are restored.
+    One seed is drawn from `generator`, which is on the CPU. It seeds torch's global generators, of the CPU and of
+    `device`, and the library's numpy generator. Their former states are restored at the end of the block. Ranks draw
+    alike if their `generator` is in the same state.
     """
     seed = int(torch.randint(2**31, (), generator=generator))
     on_gpu = device.type == "cuda"

@@ -10,9 +10,10 @@ from mdr_tune.metric.transfer import send
 
 
 class Triplets(NamedTuple):
-    """Triplets as indices into a batch, and the share of anchors for which the miner fell back to uniform draws.
+    """Triplets of a batch: indices of `anchors`, `positives` and `negatives`, (T,) each.
 
-    If the batch is compared with references, positives and negatives are indices of references.
+    If the batch is compared with references, positives and negatives are indices of references. `fallback_fraction` is
+    the share of anchors for which the miner fell back to uniform draws.
     """
 
     anchors: Tensor  # (T,), int64
@@ -22,7 +23,7 @@ class Triplets(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs as indices, as those of `Triplets`: P positive pairs, and a separate list of Q negative pairs."""
+    """P positive pairs, and a separate list of Q negative pairs, as indices like those in `Triplets`."""
 
     anchors: Tensor  # (P,), int64
     positives: Tensor  # (P,), int64
@@ -96,14 +97,14 @@ def draw_negatives(weights: Tensor, labels: BatchLabels, generator: torch.Genera
 
 
 def draw_by_cpu(weights: Tensor, draws: int, generator: torch.Generator) -> Tensor:
-    """Draw columns (R, `draws`) by weights on a GPU, as `torch.multinomial` draws them on a CPU with replacement.
+    """Draw columns of `weights` on a GPU, as `torch.multinomial` with replacement draws them on a CPU: (A, `draws`).
 
     The random numbers are the same as on a CPU, and so is the generator's state afterwards. The drawn columns are the
     same too, except where rounding decides. The CPU does not wait for the GPU, and so cannot raise an error if weights
     are not finite: any column may then be drawn from their row.
 
     Args:
-        weights: (R, N), at least 0; the sum of each row is above 0.
+        weights: (A, R), at least 0; the sum of each row is above 0.
         draws: number of draws from each row, at least 1.
         generator: generator on the CPU.
     """

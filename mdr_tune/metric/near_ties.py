@@ -56,7 +56,7 @@ def distances_of_pairs(queries: Tensor, gallery: Tensor, rows: Tensor, items: Te
 
 
 class Rounding(NamedTuple):
-    """Bound of the rounding of computed distances: a value v may be wrong by up to `absolute + relative * v`.
+    """Bound of the rounding error of computed distances: a value v may be wrong by up to `absolute + relative * v`.
 
     `absolute` is (B, 1), one number for each query; `relative` is less than 1.
     """
@@ -69,24 +69,24 @@ class Rounding(NamedTuple):
         return Rounding(self.absolute[rows], self.relative)
 
     def least(self, values: Tensor) -> Tensor:
-        """Return a threshold for each of `values`, computed distances (B, C).
+        """Return thresholds (B, C) for `values`, which are computed distances (B, C).
 
-        An item whose computed distance is smaller than the threshold is surely nearer than an item whose computed
-        distance is the value.
+        If the computed distance of an item is below the threshold of a value, then the item is surely nearer than any
+        item whose computed distance is the value.
         """
         return (values * (1 - self.relative) - 2 * self.absolute) / (1 + self.relative)
 
     def most(self, values: Tensor) -> Tensor:
-        """Return a threshold for each of `values`, computed distances (B, C).
+        """Return thresholds (B, C) for `values`, which are computed distances (B, C).
 
-        An item whose computed distance is larger than the threshold is surely farther than an item whose computed
-        distance is the value.
+        If the computed distance of an item is above the threshold of a value, then the item is surely farther than any
+        item whose computed distance is the value.
         """
         return (values * (1 + self.relative) + 2 * self.absolute) / (1 - self.relative)
 
 
 def product_rounding(query_norms: Tensor, dimensions: int) -> Rounding:
-    """Return a bound of the rounding of |g|^2 - 2 q.g that holds for any kernel of the matrix product.
+    """Return a bound of the rounding error of |g|^2 - 2 q.g that holds for any kernel of the matrix product.
 
     A sum of D products is wrong by at most D u times the sum of their magnitudes, in any order of adding, where u is
     half the distance from 1 to the next larger float. The magnitudes add up to at most |g|^2 + 2 |q||g| (by the
@@ -102,7 +102,7 @@ def product_rounding(query_norms: Tensor, dimensions: int) -> Rounding:
 
 
 def product_error(dimensions: int, dtype: torch.dtype) -> float:
-    """Return the bound of the rounding of a sum of `dimensions` products, as a share of the sum of their magnitudes.
+    """Return the largest rounding error of a sum of `dimensions` products, as a share of the sum of their magnitudes.
 
     It includes 24 u of the float type `dtype` (see `product_rounding`) for the rounding in other operations: centring q
     and g, adding |g|^2, `squared_distances`, and the arithmetic of `Rounding`.
@@ -124,10 +124,10 @@ def exact_step(reach: Tensor) -> Tensor:
 
 
 def products_are_exact(embeddings: Tensor, centre: Tensor, reach: Tensor) -> bool:
-    """Return whether no sum of |g|^2 - 2 q.g rounds, since all coordinates are whole multiples of `exact_step`.
+    """Return whether all sums |g|^2 - 2 q.g are computed without rounding.
 
-    The coordinates are those of `embeddings` (N, D), queries or gallery, and of `centre` (D,), which is subtracted from
-    them. `reach` is the largest |q| + |g| after the subtraction, a scalar.
+    That is so if all coordinates are whole multiples of `exact_step`: those of `embeddings` (N, D), queries or gallery,
+    and of `centre` (D,), which is subtracted from them. `reach` is the largest |q| + |g| afterwards, a scalar.
     """
     step = exact_step(reach)
     if step.square() < torch.finfo(step.dtype).tiny:  # squares of small numbers would count as 0
@@ -137,7 +137,7 @@ def products_are_exact(embeddings: Tensor, centre: Tensor, reach: Tensor) -> boo
 
 
 class Asked(NamedTuple):
-    """The part of a query's ranking that must be right. The rest may be wrong by the rounding of distances.
+    """The part of a query's ranking that must be right. The rest may be wrong where rounding hides the order.
 
     Attributes:
         cutoffs: (C,) int64, ranks of at least 1, ascending, on the CPU. For each cutoff k, the first k items must be
@@ -167,7 +167,7 @@ def nearest_in_order(
     Args:
         distances: (B, G), |q - g|^2 minus any number that is the same for all items of a query. The values are correct
             within `rounding`. Infinity marks an item that must not be found.
-        rounding: bound of the rounding of `distances`.
+        rounding: bound of the rounding error of `distances`.
         asked: number of items to find, and the part of their order that must be right.
         queries: (B, D).
         gallery: (G, D).
@@ -237,7 +237,7 @@ def _settle(
 
 
 def distances_by_parts(queries: Tensor, gallery: Tensor) -> tuple[Tensor, Rounding]:
-    """Return |q - g|^2, (B, G) float64, of `queries` (B, D) and `gallery` (G, D), and the bound of its rounding.
+    """Return |q - g|^2, (B, G) float64, of `queries` (B, D) and `gallery` (G, D), and a bound of its rounding error.
 
     Each coordinate is split into two parts, a whole multiple of a step and a rest of at most half a step. Products of
     two multiples are exact. All other products have a rest as a factor, so that they are small, and so is their
@@ -267,7 +267,7 @@ def distances_by_parts(queries: Tensor, gallery: Tensor) -> tuple[Tensor, Roundi
 def _parts(embeddings: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Split `embeddings` (n, D) float64 into whole multiples of `step` and rests, (n, D) both.
 
-    After them, return the squared norms of the multiples, (n,), and those of the embeddings minus the former, (n,).
+    Return also the squared norms of the multiples, (n,), and the squared norms of the embeddings minus these, (n,).
     """
     whole = (embeddings / step).round_().mul_(step)
     rest = embeddings - whole

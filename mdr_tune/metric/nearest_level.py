@@ -154,11 +154,11 @@ def _coefficients(tile: DistanceTile, pulls: Tensor) -> Tensor:
 def _put_embedding_gradient(
     gradient: Tensor, embeddings: Tensor, rows: slice, columns: slice, coefficients: Tensor
 ) -> None:
-    """Put the gradient from the pairs of a tile, between `rows` and `columns`, into `gradient`, by its `coefficients`.
+    """Put the gradient from the pairs of a tile into `gradient`. `coefficients` is the result of `_coefficients`.
 
-    The gradient of embedding i is the sum of pull_ij * (e_j - e_i) / d_ij over both orders of each pair. A diagonal
-    tile overwrites its rows of `gradient`. A strip adds to the rows of both its sides, so that strips have to come
-    after the diagonal tiles.
+    The pairs are those of embeddings in `rows` with embeddings in `columns`. The gradient of embedding i is the sum of
+    pull_ij * (e_j - e_i) / d_ij over both orders of each pair. A diagonal tile overwrites its rows of `gradient`. A
+    strip adds to the rows of both its sides, so that strips have to come after the diagonal tiles.
     """
     own, other = embeddings[rows], embeddings[columns]
     if rows == columns:

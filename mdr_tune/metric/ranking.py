@@ -112,7 +112,7 @@ class _Prepared(NamedTuple):
         centre: (D,), a point near the mean of `gallery`.
         centred: (U, D), `gallery` less the centre, which makes the products and their rounding smaller.
         squared_norms: (U,), squared norms of `centred`. Those of the queries do not change the order.
-        rounding: bound of the rounding of products with each of the N queries.
+        rounding: bound of the rounding error of products with each of the N queries.
         is_exact: whether the products do not round at all.
     """
 
@@ -165,7 +165,7 @@ def _centre(gallery: Tensor) -> Tensor:
 
 
 def can_be_ranked(embeddings: Tensor) -> bool:
-    """Return whether `embeddings` (n, D) are finite, with finite |g|^2 and 2 q.g, also when centred or added up."""
+    """Return whether `embeddings` (n, D) are finite, and small enough that distances computed from them are finite."""
     limit = (torch.finfo(embeddings.dtype).max / 16) ** 0.5
     return bool((torch.linalg.vector_norm(embeddings, dim=1) <= limit).all())  # False for NaN, too
 

@@ -35,7 +35,7 @@ def retrieval_metrics(
     a query's class that can be retrieved. A query's R-precision is the share of the R nearest items that are of its
     class. A rank is a hit if its item is of the query's class, and the precision at rank i is the share of hits among
     the first i ranks. A query's average precision at R is the sum of the precisions at its hits among the first R
-    ranks, divided by R. MAP@R is the mean of that over the queries. Queries with R = 0 count as misses in Recall@K.
+    ranks, divided by R. MAP@R is its mean over the queries. Queries with R = 0 count as misses in Recall@K.
     They are left out of MAP@R and R-precision, as in pytorch-metric-learning; both are NaN if no query is left.
     Source: Musgrave et al., "A Metric Learning Reality Check", ECCV 2020.
 

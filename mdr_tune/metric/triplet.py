@@ -155,7 +155,7 @@ class _TripletMargin(torch.autograd.Function):
 
 
 def _pulled_by_references(embeddings: Tensor, references: Tensor, coefficients: Tensor) -> Tensor:
-    """Return the gradient (N, D): each of the `coefficients` c (N, R) pulls embedding i by c_ij (e_i - r_j + eps)."""
+    """Return the gradient (N, D): row i is the sum over j of c_ij (e_i - r_j + eps), where c are `coefficients`."""
     outgoing = coefficients.sum(dim=1, keepdim=True)
     gradient = torch.mm(coefficients, references, out=torch.empty_like(embeddings)).neg_()
     return gradient.addcmul_(outgoing, embeddings).add_(outgoing, alpha=_EPS)
@@ -188,7 +188,7 @@ def _quotients(counted: Tensor, distances: Tensor) -> Tensor:
 
 
 def _add_in_order(target: Tensor, indices: Tensor, values: Tensor) -> None:
-    """Add `values` (T,) to the entries `indices` (T,) of `target`, always in one order, which decides the last bits."""
+    """Add `values` (T,) to the entries `indices` (T,) of `target`, in a fixed order, which decides the last bits."""
     if target.device.type == "cpu":
         target.index_add_(0, indices, values)
     else:  # on a GPU `index_add_` adds in any order, which changes the last bits
@@ -198,7 +198,7 @@ def _add_in_order(target: Tensor, indices: Tensor, values: Tensor) -> None:
 def _many_triplets(
     embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float, others: Tensor
 ) -> Tensor:
-    """Return the loss of more than N x R triplets on a CPU: distances of all ordered pairs are looked up.
+    """Return the loss of more than N x R triplets on a CPU, by looking up distances in the matrix of all ordered pairs.
 
     This takes memory for N x R numbers instead of 3 x T x D. On a GPU this is not done, since the backward of `cdist`
     would need memory for N x R x D numbers.

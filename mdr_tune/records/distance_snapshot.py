@@ -18,9 +18,9 @@ class DistanceSnapshot:
     Attributes:
         epoch: Epoch after which the snapshot was taken.
         same: Number of pairs of images of the same class in each of `BINS` bins from `LOW` to `HIGH`.
-        different: Number of pairs of images of different classes in each of these bins.
-        levels: MDR's levels after the epoch, in the order of the loss; None without MDR.
-        held: For each level, the share of all pairs whose distance is nearest to it. They sum to 1. None without MDR.
+        different: Number of pairs of images of different classes in each of the same bins.
+        levels: MDR's levels after the epoch, in the loss's order, which need not ascend; None without MDR.
+        held: For each level, share of all pairs whose distance is nearest to this level. Sums to 1. None without MDR.
     """
 
     epoch: int

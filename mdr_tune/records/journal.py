@@ -1,4 +1,4 @@
-"""The journal of a launch: a file with one JSON line for each event. Each event is written there first.
+"""The journal of a launch: a file with one JSON line for each event. Each event is written there before anywhere else.
 
 The journal is the truth about a sweep: a resume brings Optuna's study, MLflow and the schedulers in line with it. Lines
 are only appended. If a crash cut off the last line, this line is dropped when the file is opened again.
@@ -28,7 +28,7 @@ class Journal:
     """Append events to the journal in a launch's `folder`, which is created if it does not exist.
 
     `tell` is called with a line for the user when a full disk makes the sweep wait. Raise UserError if another process
-    has the journal open, so that the launch is already running.
+    has the journal open, which means that the launch is running there.
     """
 
     def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
@@ -61,7 +61,7 @@ class Journal:
 def lock(file: BinaryIO, folder: Path) -> None:
     """Lock the journal's open `file` until the file is closed or this process ends.
 
-    Raise UserError if another process has locked it, so that the launch in `folder` is already running.
+    Raise UserError if another process has locked `file`: the launch in `folder` is running there.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -116,7 +116,7 @@ class Past:
         finished: Whether the sweep came to its end and has not been extended since.
         image_content: Hash of the images that the trials are trained and evaluated on.
         code: Record of the user's own modules, from `UserCode.describe`; None if there are none.
-        folder: Present folder of the launch, to which recorded paths of checkpoints are adapted; None leaves them.
+        folder: Present folder of the launch. Recorded paths of checkpoints are changed to it, unless it is None.
     """
 
     records: list[TrialRecord] = field(default_factory=list)
@@ -144,7 +144,7 @@ class Past:
         self._began = self._last = 0.0
 
     def add(self, event: dict[str, Any]) -> None:
-        """Update the state with the journal's next `event`. Raise ValueError if it contradicts an earlier event."""
+        """Update the state by the journal's next `event`. Raise ValueError if the event contradicts an earlier one."""
         if event["event"] == "session":
             self._began = event["time"]
         self.used_s += max(0.0, event["time"] - max(self._began, self._last))
@@ -183,7 +183,7 @@ class Past:
         self.trial(event["name"]).checkpoints[event["epoch"]] = self._present(event["folder"])
 
     def _present(self, recorded: str) -> str:
-        """Return the present path of a `recorded` file. The launch's folder may have been moved or copied since."""
+        """Return the present path of a checkpoint at the path `recorded`: the launch's folder may have been moved."""
         if self.folder is None:
             return recorded
         parts, launch = Path(recorded).parts, (self.folder.parent.name, self.folder.name)

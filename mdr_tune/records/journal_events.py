@@ -110,7 +110,7 @@ EVENTS: dict[str, type[_Event]] = {
 
 
 def parse_event(line: bytes) -> dict[str, Any]:
-    """Return the event in a journal's `line`. Raise ValueError with the reason if this version does not know it."""
+    """Return the event in a journal's `line`. Raise ValueError, with the reason, if this version cannot read it."""
     try:
         event = json.loads(line)
     except (ValueError, RecursionError) as error:

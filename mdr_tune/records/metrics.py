@@ -1,4 +1,4 @@
-"""The table of metrics: everything that a trial measures, and what is computed from it for MLflow.
+"""The table of metrics: all that workers measure in a trial, and all that is computed from these for MLflow.
 
 To add a metric, compute it where it belongs and add a line to METRICS. All metrics that a worker returns for an epoch
 are recorded; one that METRICS lacks raises an UnknownMetricError after the first epoch.
@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 EPOCHS_KEY = "time/epochs"
-"""Name of the metric with the number of epochs that a run has done. MLflow lists values without their epochs."""
+"""Name of the metric with the number of epochs that a run has done: MLflow's lists show values without epochs."""
 SEEDS_KEY = "val/seeds"
-"""Name of the metric with the number of seeds in a configuration's mean, logged in the run of the first seed."""
+"""Name of the metric with the number of seeds in the mean of a configuration. The run of its first seed has it."""
 TEST_CURVES = "curves/test_"
 """Prefix in the names of the metrics that are measured on the test classes after each epoch."""
 
@@ -45,7 +45,7 @@ class Metric:
 
 
 def _quality(group: str, prefix: str = "", measured: bool = True) -> Iterator[Metric]:
-    """Yield the retrieval metrics of `group`, in percent, `measured` or computed, whose names begin with `prefix`."""
+    """Yield Recall@K, MAP@R and R-precision in `group`, `measured` or computed. Their names begin with `prefix`."""
     for name, label in (("recall_at_K", "Recall@K"), ("map_at_r", "MAP@R"), ("r_precision", "R-precision")):
         yield Metric(f"{group}/{prefix}{name}", "%", label, measured, compared=measured, larger_is_better=True)
 

@@ -1,4 +1,4 @@
-"""Names that derive from a sweep's metric, and the Pareto front of two objectives."""
+"""Names of metrics that belong to a sweep's metric, and the Pareto front of two objectives."""
 
 import re
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def recall_rank(metric: str) -> int | None:
 
 
 def on_front(points: Sequence[tuple[float, float] | None]) -> list[bool]:
-    """Return for each of `points` whether it is on the Pareto front of two values that are both to be high.
+    """Return, for each of `points`, whether it is on the Pareto front of two values that are both maximised.
 
     A point is on the front if no other point is at least as high in both values and higher in one of them. Equal points
     are on the front together. None stands for a trial without values, and is not on the front.

@@ -32,7 +32,7 @@ _SOURCE = Path(__file__).parent
 def repeat_info(
     config: dict[str, Any], workers: int, threads: int, command: str, code: UserCode | None = None
 ) -> dict[str, Any]:
-    """Return what is needed to repeat a trial, as plain JSON.
+    """Return the configuration, versions, commit, machine and command of a trial, to repeat it later, as plain JSON.
 
     Facts that do not change while a process lives are looked up once, so that a call costs microseconds. The processor
     and the system are those of the driver's machine. The workers of a cluster may run on others.
@@ -77,7 +77,7 @@ def _version(package: str) -> str | None:
 
 
 def _cuda() -> str | None:
-    """Return the CUDA version of torch from the file `torch/version.py`, because importing torch takes seconds."""
+    """Return torch's CUDA version, read from `torch/version.py`, as importing torch takes seconds; None if unknown."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None
@@ -87,7 +87,7 @@ def _cuda() -> str | None:
 
 
 def _cudnn() -> str | None:
-    """Return the version of the cuDNN package that torch requires."""
+    """Return the version of the cuDNN package that torch requires; None if unknown."""
     try:
         required = importlib.metadata.requires("torch") or []
     except importlib.metadata.PackageNotFoundError:
@@ -106,7 +106,7 @@ def source() -> dict[str, Any] | None:
 
 
 def source_of(folder: Path) -> dict[str, Any] | None:
-    """Return what `source` returns, but for the repository that tracks the package in `folder`."""
+    """Return `commit` and `dirty`, as `source` does, of the repository that tracks the package in `folder`, or None."""
     # A package that was installed into some folder of a repository does not belong to that repository.
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
@@ -117,7 +117,7 @@ def source_of(folder: Path) -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """Return what git prints for `arguments` in `folder`; None if it is not installed, fails or takes too long."""
+    """Return what git prints for `arguments` in `folder`; None if git is not installed, fails or takes too long."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}  # set in git hooks
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:

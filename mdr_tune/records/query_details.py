@@ -1,4 +1,4 @@
-"""Results of an evaluation on the test classes for each query, from which the report makes intervals and figures."""
+"""Results for each query of an evaluation on the test classes. The report makes intervals and figures of them."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,7 +16,7 @@ class ShownImage:
 
 @dataclass(frozen=True)
 class ShownQuery:
-    """One of the best or the worst queries. `neighbours` are the images that are nearest to it, the nearest first.
+    """One of the best or the worst queries. `neighbours` are its nearest images, the nearest first.
 
     `index` is the query's index in the test split. `score` is its average precision at R, from 0 to 1, where R is the
     number of images of its class that can be retrieved.
@@ -43,7 +43,7 @@ class TestDetails:
         average_precision: (n,) float64, average precision at R, from 0 to 1; NaN for a query whose R is 0.
         r_precision: (n,) float64, share of the R nearest images that are of the query's class; NaN if R is 0.
         centre_labels: (C,) int64, class of each centre, ascending.
-        centres: (C, D) float32, mean of each class's embeddings, which are those that retrieval compares.
+        centres: (C, D) float32, mean embedding of each class, in the scaling that retrieval uses.
         shown: Best and worst queries, with their neighbours.
     """
 

@@ -10,13 +10,13 @@ from mdr_tune.records.trial_record import TrialRecord
 
 
 def mean_key(metric: str) -> str:
-    """Return the name of the metric with the mean of the seeds' best `metric`, such as `val/mean_best_recall_at_1`."""
+    """Return the name of the metric with the mean, over seeds, of the best `metric`: `val/mean_best_recall_at_1`."""
     group, name = best_key(metric).rsplit("/", 1)
     return f"{group}/mean_{name}"
 
 
 def second_key(second_metric: str) -> str:
-    """Return the name of the metric with a trial's value of the objective `second_metric`: `objective/images_per_s`."""
+    """Return the name of the metric with a trial's value of `second_metric`, such as `objective/images_per_s`."""
     return f"objective/{second_metric.split('/')[-1]}"
 
 
@@ -33,7 +33,7 @@ class RecordedTrial:
 
     @property
     def epochs(self) -> int:
-        """Number of epochs done. It is known even if the history was not read."""
+        """Number of epochs done. It is right even if the history was not read."""
         return self.record.epochs or int(self.metrics.get(EPOCHS_KEY, 0))
 
 
@@ -66,7 +66,7 @@ class SweepRecords:
 
     @property
     def metrics(self) -> list[str]:
-        """Names of the objectives, one or two."""
+        """Names of the metrics that are maximised, one or two."""
         return [self.metric, *([self.second_metric] if self.second_metric else [])]
 
 
@@ -83,10 +83,11 @@ class SweepFacts:
         seeds: Training seeds of each configuration.
         epochs: Number of epochs of a whole trial; several numbers if the search varies the number.
         workers_per_trial: Number of DDP ranks of a trial.
-        images: Number of images and classes in words, by the split's name; under `content`, a hash of all images.
+        images: Numbers of images and classes in words, by the split's name, and under `content` a hash of all images.
         versions: Versions of the packages and of Python, by name.
         commit: Git commit of the source, with `+ changes` if files differed from it; None without a Git repository.
         devices: Devices that the trials ran on.
+        sweep_file: Text of the sweep file, in YAML.
     """
 
     started: datetime.datetime

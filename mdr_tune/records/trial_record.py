@@ -47,7 +47,7 @@ class TrialRecord:
         changes: Changes that population based training made to the trial.
         notes: Events that the user should know of, such as a damaged checkpoint or a lost lane.
         device: Device that the trial ran on, `cpu` or a GPU's name; None while unknown.
-        distances: Distance snapshots from the beginning, the middle and the end of the training, in order.
+        distances: Snapshots of the distances at the beginning, in the middle and at the end of the training, in order.
     """
 
     name: str
@@ -101,12 +101,12 @@ class TrialRecord:
         return max(values, default=None)
 
     def parameters_in(self, epoch: int) -> dict[str, Any]:
-        """Return the parameters that the trial trained `epoch` with, with the changes made before that epoch."""
+        """Return the parameters that the trial had in `epoch`, from 1, with the changes made after earlier epochs."""
         changes = [change.parameters for change in self.changes if change.epoch < epoch]
         return {**self.parameters, **{key: value for changed in changes for key, value in changed.items()}}
 
     def best_parameters(self, metric: str) -> dict[str, Any]:
-        """Return the parameters of the trial's best epoch by `metric`; without one, those that the trial began with."""
+        """Return the parameters in the best epoch by `metric`; if there is none, those that the trial began with."""
         best = self.best(metric)
         return self.parameters_in(best[1]) if best else self.parameters
 
@@ -141,7 +141,7 @@ class SweepListener(Protocol):
         """Handle a note or a change: the last entry of `record.notes` or of `record.changes` is new."""
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """Handle the end of a trial: `record.outcome` is final, or `killed`."""
+        """Handle the end of a trial: `record.outcome` is final, or is `killed` if a resume goes on with the trial."""
 
 
 def by_configuration(records: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
@@ -168,7 +168,7 @@ def mean_over_seeds(records: Iterable[TrialRecord], metric: str) -> tuple[float,
 def mean_of_best(seeds: Iterable[tuple[TrialRecord, tuple[float, int] | None]]) -> tuple[float, int] | None:
     """Return the mean of the best values of those `seeds` that ran to their end, and the number of these seeds.
 
-    Each of `seeds` is a trial with its best value and the epoch, or with None if it has no value.
+    Each of `seeds` is (trial, (best value, epoch)), or (trial, None) without a value. Return None if all lack a value.
     """
     values = [best[0] for record, best in seeds if record.outcome == "completed" and best is not None]
     return (sum(values) / len(values), len(values)) if values else None
@@ -212,7 +212,7 @@ class SweepResult:
 
     @property
     def winner(self) -> TrialRecord | None:
-        """Best trial of all arms by the sweep's metric. Among equally good trials, it is that of the main arm."""
+        """Best trial of all arms by the sweep's metric, the main arm's in a tie; None if no trial has a value."""
         return max(self.best.values(), key=self.value, default=None)
 
     def test_means(self) -> dict[str, dict[str, float]]:
@@ -229,7 +229,7 @@ class SweepResult:
     def value(self, record: TrialRecord) -> float:
         """Return the value of the configuration of `record`: the mean of its seeds' best values.
 
-        Only seeds that ran to their end count. Without any, it is the best value of the trial itself, or -inf.
+        Only seeds that ran to their end count. If there are none, return the best value of `record` itself, or -inf.
         """
         seeds = [other for other in self.records if other.config_name == record.config_name]
         found = mean_over_seeds(seeds, self.metric) or record.best(self.metric)

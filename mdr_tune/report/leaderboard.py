@@ -35,6 +35,7 @@ class Line:
         front: Whether the trial is on the Pareto front of the two objectives; None with one objective.
         test: Value of the sweep's metric on the test classes; None if the trial was not evaluated on them.
         peak_gib: Peak memory of a worker, in GiB.
+        run_id: Id of the trial's MLflow run.
         parameters: Parameters that the best epoch was trained with, by dotted key.
         metrics: Last value of each metric, by name.
     """
@@ -54,6 +55,7 @@ class Line:
     images_per_s: float | None
     epoch_s: float | None
     peak_gib: float | None
+    run_id: str
     parameters: dict[str, Any]
     metrics: dict[str, float]
 
@@ -65,6 +67,7 @@ TITLES = {
     "images_per_s": "images/s",
     "epoch_s": "s/epoch",
     "peak_gib": "peak GiB",
+    "run_id": "run",
 }
 """Title of each column whose title in the terminal's table differs from its name. `--sort` accepts both."""
 
@@ -113,6 +116,7 @@ def _line(sweep: SweepRecords, trial: RecordedTrial) -> Line:
         images_per_s=metrics.get("time/images_per_s"),
         epoch_s=metrics.get("time/epoch_s"),
         peak_gib=metrics.get("memory/peak_gib"),
+        run_id=trial.run_id,
         parameters=best_parameters(trial, sweep.metric),
         metrics=metrics,
     )

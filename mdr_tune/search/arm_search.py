@@ -25,12 +25,12 @@ BUSY_TIMEOUT_S = 60.0
 
 
 class ArmSearch(OptunaSearch):
-    """Search an arm's space with Optuna.
+    """Search the space of one arm with an Optuna study.
 
     A suggestion is a whole trial, `{"trial": <nested TrialConfig>, "parameters": <drawn values by dotted key>}`, so the
     code that runs trials needs no search space. The name of a trial is the arm's name and the trial's number in the
-    study plus 1, since these numbers begin with 0: `mdr-007` has number 6. Only this object writes to the study.
-    Entering an event twice has the same effect as entering it once, so a journal may be replayed from its start.
+    study plus 1, since these numbers begin with 0: `mdr-007` has number 6. Only this object writes to the study. To
+    record an event twice has the same effect as once, so a journal may be replayed from its start.
 
     Args:
         arm: Arm whose space is searched.
@@ -86,9 +86,8 @@ class ArmSearch(OptunaSearch):
     def adopt(self, number: int) -> dict[str, Any]:
         """Return the suggestion for the trial `number` of the study, which this process or an earlier one asked for.
 
-        After a crash, the study may lack some parameters of the trial, or its last trials. What is missing is then
-        drawn again, with the same values if the earlier trials are unchanged. Raise NothingNewError if nothing untried
-        is found.
+        After a crash, the study may lack parameters of the trial, or whole trials. They are then drawn again, with the
+        same values if the earlier trials are unchanged. Raise NothingNewError if no untried configuration is found.
         """
         while number not in self._trials:
             self.next_name()
@@ -100,7 +99,7 @@ class ArmSearch(OptunaSearch):
         return {"trial": resolve(self._arm.trial, self._arm.space, parameters).model_dump(), "parameters": parameters}
 
     def running_numbers(self) -> list[int]:
-        """Return the numbers of the trials that have not ended, in ascending order."""
+        """Return the numbers, in the study, of the trials that have not ended, in ascending order."""
         return sorted(number for number, known in self._trials.items() if known.state == TrialState.RUNNING)
 
     def report(self, number: int, epoch: int, value: float) -> None:
@@ -119,7 +118,7 @@ class ArmSearch(OptunaSearch):
     def complete(self, number: int, values: list[float]) -> None:
         """Record that the trial `number` ran to its end, and its `values`, one for each metric.
 
-        If a value is not finite, the trial has failed.
+        If a value is not finite, the trial is recorded as failed.
         """
         if all(map(math.isfinite, values)):
             self._tell(number, TrialState.COMPLETE, values, "completed")
@@ -147,7 +146,7 @@ class ArmSearch(OptunaSearch):
     def _draw(self, trial: Trial) -> dict[str, Any]:
         """Let the study draw the parameters of `trial`, and return them by dotted key.
 
-        Raise NothingNewError if no untried configuration was found. The trial then fails in the study only.
+        Raise NothingNewError if no untried configuration was found. The study then has `trial` as failed.
         """
         try:
             parameters = draw(self._tree, lambda parameter: _ask(trial, parameter))

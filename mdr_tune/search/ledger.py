@@ -29,7 +29,7 @@ class Study(Protocol):
 
 
 class Ledger:
-    """Keep the records of a sweep, and record each event in a fixed order: journal, study, listeners.
+    """Keep the records of a sweep's trials, and pass each event on in a fixed order: journal, study, listeners.
 
     A crash between two of these steps loses nothing. When the sweep is resumed, events that only the journal has are
     added to the study and to MLflow.
@@ -39,7 +39,7 @@ class Ledger:
         metrics: Names of the metrics that are maximised, one or two.
         seeds_per_trial: Number of training seeds that a configuration may get.
         keeps_all_checkpoints: Whether checkpoints stay on the disk when newer ones have superseded them.
-        listeners: Objects that are called for each event.
+        listeners: Objects whose methods are called for each event, such as the MLflow tracker.
         records: Records of the trials of earlier sessions.
         every_seed: Whether a configuration gets all of its seeds even if the first one does not run to its end.
     """
@@ -68,9 +68,9 @@ class Ledger:
         return self._by_name.get(name)
 
     def tidy(self, arm: str) -> None:
-        """Delete checkpoints of the ended trials of `arm` that no other trial can take over any more.
+        """Delete checkpoints of ended trials of `arm` after its search, when no trial can take over their states.
 
-        The checkpoints of the best epoch and the latest ones stay.
+        Each trial keeps its two newest checkpoints and that of its best epoch.
         """
         for record in self.of_arm(arm):
             if record.ended and not self._keeps_all:
@@ -81,7 +81,7 @@ class Ledger:
         return [record for record in self.records if record.arm == arm]
 
     def seeds_of(self, record: TrialRecord) -> list[TrialRecord]:
-        """Return the records of all started seeds of the configuration of `record`, in the order of the seeds."""
+        """Return the records of all started trials of the configuration of `record`, in the order of their seeds."""
         names = [record.config_name, *(f"{record.config_name}.{k + 1}" for k in range(1, self._seeds_per_trial))]
         return [self._by_name[name] for name in names if name in self._by_name]
 
@@ -101,7 +101,7 @@ class Ledger:
         self._tell("trial_started", record)
 
     def goes_on(self, record: TrialRecord) -> None:
-        """Mark the trial of `record` as running again after an interruption, without an entry in the journal."""
+        """Mark the trial of `record` as running again after an interruption. Tell the listeners, not the journal."""
         record.outcome = "running"
         self._tell("trial_started", record)
 
@@ -132,7 +132,7 @@ class Ledger:
         self._tell("epoch_finished", record)
 
     def checkpoint(self, record: TrialRecord, epoch: int, folder: Path, keep_from: int) -> None:
-        """Record that the trial's checkpoint of `epoch` is in `folder`, and delete older ones that it supersedes.
+        """Record that the checkpoint of `epoch` of the trial of `record` is in `folder`, and delete superseded ones.
 
         Checkpoints in `record` from the epoch `keep_from` on stay, since another trial may still take them over.
         """
@@ -151,9 +151,9 @@ class Ledger:
                 _delete_checkpoint(Path(record.checkpoints.pop(epoch)))
 
     def _needed_by_others(self, record: TrialRecord) -> set[int]:
-        """Return the epochs of the checkpoints of `record` from which other trials may still have to get their states.
+        """Return the epochs of those checkpoints of `record` that other trials, which took over its state, still need.
 
-        A trial that took over the state of another one needs that state until it has a later checkpoint of its own.
+        A trial that took over a state needs the checkpoint of this state until it has a later checkpoint of its own.
         """
         origins = {
             self._origin_of(change.source, change.epoch)
@@ -164,10 +164,11 @@ class Ledger:
         return {epoch for name, epoch in origins if name == record.name}
 
     def _origin_of(self, name: str, epoch: int) -> tuple[str, int]:
-        """Return the trial and the epoch of the checkpoint from which the state of the trial `name` at `epoch` follows.
+        """Return (name, epoch) of the checkpoint from which the state of the trial `name` at `epoch` can be restored.
 
-        Normally it is the trial's own checkpoint of this epoch. If an interruption came before that, it is an earlier
-        one, or that of a trial whose state this trial has taken over since.
+        Normally it is the trial's own checkpoint of `epoch`. If this one was not written, because of an interruption,
+        it is the trial's latest earlier checkpoint, or, if the trial took over a state after that, the checkpoint of
+        this state.
         """
         record = self._by_name.get(name)
         if record is None:  # the journal lost the trial
@@ -206,9 +207,9 @@ class Ledger:
         self._tell("trial_ended", record)
 
     def tell_study(self, record: TrialRecord) -> None:
-        """Record the end of a configuration in the study, when a trial of it, `record`, has ended.
+        """Record the end of a configuration in the study, if it has ended with `record`, one of its trials.
 
-        This is done at once if its first seed failed or was stopped early, otherwise when all of its seeds have ended.
+        It ends with its first seed if that failed or was stopped early, and otherwise when all of its seeds have ended.
         """
         study, first = self.study, self._by_name[record.config_name]
         if study is None or not first.ended:

@@ -3,7 +3,7 @@
 A draw depends only on the seed, the arm, the trial's number and the trials before it. No random generator is kept from
 one trial to the next. So an interrupted search continues exactly as it would have without the interruption.
 
-A draw is repeated with another seed if an earlier trial had it, or if its values are not valid together.
+A draw is repeated with another seed if an earlier trial had its configuration, or if its values are not valid together.
 """
 
 import contextlib
@@ -39,8 +39,8 @@ class NothingNewError(Exception):
 def make_sampler(search: SearchConfig, arm: Arm, legacy_name: str | None = None) -> BaseSampler:
     """Return the sampler of the study of `arm`, as `search` configures it.
 
-    `start_from` of the arm gives the first trials. If a launch with a plan.json of version 1 began the study,
-    `legacy_name` is the study's name: draws are seeded with it, and configurations may repeat. Otherwise it is None.
+    `start_from` of the arm gives the first trials. `legacy_name` is None unless a launch with a plan.json of version 1
+    began the study. Then it is the study's name: draws are seeded with this name, and configurations may repeat.
     """
     stream = arm.name if legacy_name is None else legacy_name
     given = StudyToSample(arm.trials, len(arm.start_from), seed_of(search.seed, stream), arm.space)
@@ -55,7 +55,7 @@ class SeededSampler(BaseSampler):
         seed: Seed of the search.
         stream: Name that is mixed into the seed, so that the studies of a sweep have different draws.
         sampler: Sampler that the sweep file names. It draws one trial from a seed.
-        arm: Arm whose trials are drawn, first those of its `start_from`; values missing there are drawn one by one.
+        arm: Arm whose trials are drawn, first those of its `start_from`, whose missing values are drawn one by one.
         repeats: Whether a configuration may be drawn more than once.
     """
 
@@ -89,12 +89,12 @@ class SeededSampler(BaseSampler):
         return self._independent(study, trial, param_name, 0)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Do nothing: the sampler keeps nothing about a trial's result, and reads the study when it draws."""
+        """Do nothing with the result of `trial`. When the sampler draws, it reads the results from the study."""
 
     def _new_point(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
         """Draw a point whose values are valid together, and return the values by the parameter's name.
 
-        Unless configurations may repeat, no earlier trial has had the point.
+        Unless configurations may repeat, no earlier trial has its configuration. Raise NothingNewError if none is left.
         """
         earlier = set() if self._repeats else self._earlier(study, trial)
         for attempt in range(TRIES):
@@ -104,9 +104,9 @@ class SeededSampler(BaseSampler):
         return self._any_other(trial, earlier)
 
     def _point(self, study: Study, trial: FrozenTrial, attempt: int) -> dict[str, Any]:
-        """Draw all parameters of `trial`, with a seed of `attempt`.
+        """Draw all parameters of `trial`, with a seed that depends on `attempt`, the number of rejected draws.
 
-        The sampler, or `start_from`, gives some of them together. Every other one is drawn by itself.
+        The sampler or `start_from` gives the values of some parameters. The others are drawn one by one.
         """
         if trial.number < len(self._arm.start_from):
             together = self._arm.start_from[trial.number]
@@ -123,7 +123,7 @@ class SeededSampler(BaseSampler):
         return point
 
     def _any_other(self, trial: FrozenTrial, earlier: set[str]) -> dict[str, Any]:
-        """Draw a point at random that is not among the configurations `earlier`, or raise NothingNewError."""
+        """Draw a random point whose `configuration_key` is not in `earlier`. Raise NothingNewError if none is found."""
         generator = np.random.default_rng(seed_of(self._seed, self._stream, trial.number, "", TRIES))
         listed = listed_configurations(self._arm.trial, self._arm.space)
         if listed is not None:

@@ -14,8 +14,9 @@ class StopRules:
     """Listener of a sweep that decides, from the events that it receives, whether the search of an arm should end.
 
     Args:
+        config: Budgets, target and patience.
         arms: All arms, in the order in which they are searched. When the search of an arm begins, it gets a share of
-            the budget that is left: its trials divided by the trials of this arm and all later ones.
+            the budget that is left: its number of trials, divided by that of this arm and all later ones.
         metric: Name of the metric to which the target and the progress refer.
         gpus_per_trial: Number of GPUs that a trial uses. GPU hours are computed from it.
         seeds_per_trial: Number of training seeds of a surviving configuration, whose value is the mean over them.
@@ -51,17 +52,14 @@ class StopRules:
         return self._config.time is not None
 
     def past(self, records: list[TrialRecord]) -> None:
-        """Count the trials of earlier sessions.
-
-        `records` has first those that ended, in the order of their ends, then all others.
-        """
+        """Count the trials of earlier sessions. In `records`, ended trials must come first, in order of their ends."""
         for record in records:
             self._gpu_s += self._gpus_per_trial * sum(epoch.get("time/epoch_s", 0.0) for epoch in record.history)
             if record.ended:
                 self.trial_ended(record)
 
     def begin(self, arm: str) -> None:
-        """Compute the share of the remaining budgets for `arm`, whose search begins."""
+        """Give `arm`, whose search begins now, its share of the remaining budgets."""
         names = [other.name for other in self._arms]
         left = self._arms[names.index(arm) :]
         share = left[0].trials / sum(other.trials for other in left)
@@ -72,20 +70,20 @@ class StopRules:
             self._gpu_until[arm] = self._gpu_s + share * (3600 * self._config.gpu_hours - self._gpu_s)
 
     def trial_started(self, record: TrialRecord) -> None:
-        """Do nothing."""
+        """Do nothing: no rule depends on the start of a trial."""
 
     def epoch_finished(self, record: TrialRecord) -> None:
         """Add the GPU time of the last epoch of `record` to the GPU time used."""
         self._gpu_s += self._gpus_per_trial * record.history[-1].get("time/epoch_s", 0.0)
 
     def trial_noted(self, record: TrialRecord) -> None:
-        """Do nothing."""
+        """Do nothing: no rule depends on notes."""
 
     def trial_ended(self, record: TrialRecord) -> None:
         """Update the arm's best value, and the number of configurations in a row without a new best value.
 
-        If the configuration of `record` gets all of its seeds, because the first one ran to its end or every
-        configuration gets them, it is counted when all have ended. Otherwise it is counted at once.
+        The configuration of `record` is counted when all of its seeds have ended; at once if it gets no further seeds,
+        because its first one did not run to its end.
         """
         if not record.ended:
             return

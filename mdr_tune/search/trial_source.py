@@ -28,19 +28,20 @@ class Suggestions(Protocol):
         """Ask the study for the next configuration and return its name, or None if no configuration is left."""
 
     def suggest(self, name: str) -> dict[str, Any] | None:
-        """Return the suggestion for a `name` from `next_name`, in the form `{"trial": ..., "parameters": ...}`."""
+        """Return the suggestion for `name`, which `next_name` returned: `{"trial": ..., "parameters": ...}`."""
 
 
 class TrialSource(SearchAlgorithm):
     """Give Tune the trials of one arm, as many at a time as there are lanes.
 
     Args:
+        arm: Arm whose trials are given.
         search: Search that suggests configurations.
         ledger: Ledger with the records of all trials, earlier sessions included.
         num_lanes: Largest number of trials that are pending or running at the same time. Paused trials do not count.
         seeds: Training seeds that a configuration may get.
         replays: Whether every trial of earlier sessions runs through Tune again, with results from its record.
-        orphans: Suggestions for trials that the study has as running, but that never began because of a crash, by name.
+        orphans: Suggestions, by name, for trials that the study has as running, but that a crash kept from starting.
         closed: Function that returns the reason why no further configuration should be started, or None.
     """
 
@@ -80,7 +81,7 @@ class TrialSource(SearchAlgorithm):
 
     @property
     def metric(self) -> None:
-        """None: Tune need not give the search a metric, since results reach the study through the ledger."""
+        """Always None: results reach the study through the ledger, so Tune need not pass on a metric."""
         return None
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
@@ -111,7 +112,7 @@ class TrialSource(SearchAlgorithm):
         return trial
 
     def _lost_trial(self) -> Trial | None:
-        """Return a new Tune trial from the checkpoint of one that Tune gave up; None if there is none."""
+        """Return a Tune trial that goes on from the checkpoint of a trial that Tune gave up; None if there is none."""
         if not self._lost:
             return None
         lost = self._made[self._lost.popleft()]
@@ -140,8 +141,8 @@ class TrialSource(SearchAlgorithm):
     def _further_seed(self) -> Trial | None:
         """Return a trial for the next seed of a configuration; None if no configuration should get a further seed now.
 
-        A configuration gets further seeds when its first one has run to its end, or has begun if every one gets all
-        seeds.
+        A configuration gets further seeds once its first seed has run to its end. If the ledger `gives_every_seed`, it
+        gets them once its first seed has begun.
         """
         for name in list(self._unseeded):
             record = self._ledger.trial(name)
@@ -201,8 +202,8 @@ class TrialSource(SearchAlgorithm):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Queue the trial `trial_id` for Tune again if Tune gave it up (`error`), at most MOST_TIMES_LOST times.
 
-        Tune may give a trial up although it has retries left. If a process is lost while Tune prepares it for another
-        trial, Tune counts two failures of that other trial, and gives that trial up at the second failure.
+        Tune may give up a trial that has retries left. This happens if a process is lost while Tune hands it to the
+        trial: Tune then counts two failures of the trial, and gives it up at the second one.
         """
         if error and self._times_lost[trial_id] < MOST_TIMES_LOST:
             self._times_lost[trial_id] += 1

@@ -1,8 +1,8 @@
 """The bootstrap over the queries of one run: how much a mean would vary if other queries of the same kind were drawn.
 
-It says nothing about the results of other training seeds. Queries of one class share their positives and are not
-independent, so that resampling single queries understates the uncertainty. With `classes`, whole classes are resampled,
-which tells how results would vary with other classes. The interval is then mostly wider.
+The bootstrap says nothing about the results of other training seeds. Queries of one class share their positives and are
+not independent, so that resampling single queries understates the uncertainty. With `classes`, whole classes are
+resampled, which tells how results would vary with other classes. The interval is then mostly wider.
 """
 
 import numpy as np
@@ -40,10 +40,10 @@ def bootstrap_difference(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Interval:
-    """Return the mean of `values - baseline`, paired by query, and its interval.
+    """Return the mean of `values - baseline`, paired by query, and its 95 % interval.
 
-    Both are (n,), values of the same queries in the same order; a pair with a NaN is left out. See `bootstrap_mean` for
-    `classes`, `seed`, `resamples` and errors.
+    Both arrays are (n,), values of the same queries in the same order; a pair with a NaN is left out. See
+    `bootstrap_mean` for `classes`, `seed`, `resamples` and errors.
     """
     if np.shape(values) != np.shape(baseline):
         raise ValueError(f"pairs need equal shapes, got {np.shape(values)} and {np.shape(baseline)}")
@@ -53,10 +53,10 @@ def bootstrap_difference(
 def bootstrap_means(
     values: np.ndarray, classes: np.ndarray | None = None, seed: int = 0, resamples: int = RESAMPLES
 ) -> list[Interval]:
-    """Return mean and interval of each column of `values`, all from the same resamples.
+    """Return the mean and the 95 % interval of each column of `values`, all from the same resamples.
 
-    `values` is (n, m), m metrics of n queries. NaN values are left out of their column, and a column of NaN is an
-    error. See `bootstrap_mean` for `classes`, `seed`, `resamples` and errors.
+    `values` is (n, m), m metrics of n queries. NaN values are left out. Raise ValueError if a column is all NaN. See
+    `bootstrap_mean` for `classes`, `seed`, `resamples` and errors.
     """
     values = np.asarray(values, dtype=np.float64)
     there = ~np.isnan(values)

@@ -13,7 +13,7 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Interval:
-    """Mean of `n` values and the ends `low` and `high` of its 95 % interval; both ends are None without an interval."""
+    """Mean of `n` values, with the ends of its 95 % interval; `low` and `high` are None if there is no interval."""
 
     mean: float
     low: float | None
@@ -44,10 +44,9 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
 
 
 def spread(values: np.ndarray, scale: float) -> float | None:
-    """Return the unbiased standard deviation of `values`, (n,), or None if it would say nothing.
+    """Return the unbiased standard deviation of `values`, (n,); None if n < 2 or if they differ by rounding alone.
 
-    It is None if there are fewer than two values, or if the values are equal apart from rounding. `scale` is the
-    magnitude of the numbers that the values were computed from, which their rounding depends on.
+    `scale` is the magnitude of the numbers that the values were computed from. The rounding error depends on it.
     """
     if len(values) < 2:
         return None
@@ -56,9 +55,10 @@ def spread(values: np.ndarray, scale: float) -> float | None:
 
 
 def smallest_separated(deviation: float, n: int) -> float:
-    """Return the smallest significant absolute mean of `n` values (2 or more) with standard deviation `deviation`.
+    """Return the smallest significant |mean| of `n` >= 2 values whose standard deviation is `deviation`.
 
-    It differs from 0 by the two-sided t-test at p = 0.05, and is half the width of the values' 95 % interval.
+    A mean is significant if it differs from 0 in the two-sided t-test at p = 0.05. The result is also half the width of
+    the values' 95 % interval.
     """
     from scipy import stats  # takes a good part of a second to import
 

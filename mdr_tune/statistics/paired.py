@@ -26,9 +26,9 @@ def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]
     """Return the mean of `values` - `baseline`, both by training seed, over the seeds in both; None if there are none.
 
     A seed affects both runs of a pair alike (the first weights, the order of the batches). The difference of a pair is
-    free of that effect, and so varies less than the values. A single pair has neither an interval nor a p. Differences
-    that are all equal have neither, either: their spread of 0 cannot be the true one, and would make p 0 or undefined.
-    Raise ValueError if a value is not finite.
+    free of that effect, and so varies less than the values. `low`, `high` and `p` are None for a single pair, and for
+    differences that are all equal: their spread of 0 cannot be the true one, and would make p 0 or undefined. Raise
+    ValueError if a value is not finite.
 
     Source: Student, "The Probable Error of a Mean", Biometrika 1908: the paired test.
     """

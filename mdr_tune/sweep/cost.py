@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mdr_tune.sweep.plan import Plan
 
 LAUNCHES_SEARCHED = 50
-"""Number of launches, the newest ones, in which a measured time of an epoch is looked for."""
+"""Number of newest launches in which a measured time of an epoch is looked for."""
 _DECIDES_TIME = ("data", "backbone", "batch")
 """Sections of a trial that decide how long a step takes. An epoch's time also depends on `iterations_per_epoch` and the
 workers."""
@@ -35,14 +35,16 @@ workers."""
 
 @dataclass(frozen=True)
 class Cost:
-    """The estimated cost of a sweep. The times are for `Epochs.likely` epochs; they are None if no epoch was measured.
+    """The estimated cost of a sweep.
+
+    The times assume that `epochs.likely` epochs are trained. They are None if no earlier launch has measured an epoch.
 
     Attributes:
         epochs: Number of epochs of all sessions, including the earlier ones.
         wall_s: Remaining wall time of training and evaluation on the lanes, in seconds. The start and the end of the
             sweep are not included.
         device_hours: Remaining hours of GPUs or of CPU cores; `device_word` returns which of the two are counted.
-        epochs_done: Number of epochs that earlier sessions trained. They are counted in `epochs`, but not in the times.
+        epochs_done: Number of epochs that earlier sessions trained. `epochs` includes them, the times do not.
     """
 
     epochs: Epochs
@@ -90,8 +92,7 @@ def estimate(
         seeds: Number of training seeds that each surviving configuration gets.
         lanes: Lanes that the sweep runs on.
         seconds_per_epoch: Seconds that an epoch takes on one lane; None if not known.
-        epochs_done: Number of epochs that earlier sessions trained. The returned times do not include the time of these
-            epochs.
+        epochs_done: Number of epochs that earlier sessions trained. The returned times do not include them.
     """
     each = [arm_epochs(arm, scheduler, seeds) for arm in arms]
     total = sum(each, Epochs(0, 0.0, 0))
@@ -121,16 +122,15 @@ def _lengths(arm: Arm) -> tuple[int, int]:
 
 
 def arm_epochs(arm: Arm, scheduler: Scheduler, seeds: int) -> Epochs:
-    """Return the number of epochs that the trials of `arm` train, see `Scheduler.epochs`."""
+    """Return the number of epochs for the trials of `arm`. Survivors get `seeds` seeds; see `Scheduler.epochs`."""
     return scheduler.epochs(arm.trials, *_lengths(arm), seeds)
 
 
 def measured_epoch(storage: Path, sweep: SweepConfig, lanes: LaneResources) -> MeasuredEpoch | None:
-    """Return the mean time of an epoch in the newest launch with trials like those of this sweep.
+    """Return the mean time of an epoch in the newest launch with trials like those of `sweep`; None if there is none.
 
-    The result is None if there is no such launch. A trial is like those of this sweep under three conditions. Its data,
-    backbone, batch and iterations per epoch are among those of this sweep. It had the same number of workers. It ran on
-    the same kind of device: on CPUs, or on the same share of a GPU.
+    A trial is alike if its data, backbone, batch and iterations per epoch occur in `sweep`, and if it had the number of
+    workers and the kind of device of `lanes`: CPUs, or the same share of a GPU.
 
     Args:
         storage: Storage folder; launches of sweeps of any name are searched.
@@ -174,7 +174,7 @@ def _epoch_times(records: Sequence[TrialRecord]) -> list[float]:
 def describe_epochs(cost: Cost) -> str:
     """Return a text on the number of epochs, such as `340`, `about 210, at most 340`, or `60 to 340`.
 
-    If some epochs are done, the text has their number, too.
+    If some epochs are done, the text ends with their number.
     """
     epochs = cost.epochs
     if epochs.exact:
@@ -187,7 +187,10 @@ def describe_epochs(cost: Cost) -> str:
 
 
 def describe_time(cost: Cost, measured: MeasuredEpoch | None, lanes: LaneResources) -> str:
-    """Return a text on the time, the device hours, and the measured epoch from which they are computed."""
+    """Return a text on the time, the device hours, and the measured epoch from which they are computed.
+
+    An example is `about 3h and 6.0 GPU hours, at the 12 s an epoch measured on 2026-11-20`.
+    """
     if measured is None or cost.wall_s is None or cost.device_hours is None:
         return "not known before the first epoch: no earlier launch with this data, backbone, batch and workers"
     about = "at most about" if cost.epochs.expected is None else "about"

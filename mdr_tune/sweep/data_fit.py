@@ -15,7 +15,7 @@ from mdr_tune.util.words import count
 
 
 def backbone_problems(sweep: SweepConfig, data: DataConfig) -> list[str]:
-    """Return a problem, with the key `backbone`, for each backbone of `sweep` that cannot take images of `data`."""
+    """Return a message for each backbone of `sweep` that cannot take images of `data`; it begins with `backbone:`."""
     problems = []
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         try:
@@ -26,9 +26,9 @@ def backbone_problems(sweep: SweepConfig, data: DataConfig) -> list[str]:
 
 
 def size_problems(sweep: SweepConfig, outline: DatasetOutline) -> list[str]:
-    """Return a problem for each batch or metric of `sweep` that needs more images than the data set of `outline` has.
+    """Return a message for each batch or metric of `sweep` that needs more images than the data set of `outline` has.
 
-    Each problem begins with the key that causes it.
+    Each message begins with the key that causes the problem, such as `batch:`.
     """
     sizes = _training_class_sizes(sweep, outline)
     problems = []

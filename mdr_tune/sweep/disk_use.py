@@ -18,7 +18,7 @@ SMALL = "conv4"
 
 
 def describe_checkpoints(plan: Plan) -> str | None:
-    """Return a text on the most disk space that checkpoints of `plan` can take; None if its only backbone is SMALL."""
+    """Return a text on the most disk space that the checkpoints of `plan` can take; None if it is not worth a line."""
     backbones = section_variants(plan.sweep.trial, plan.sweep.space, "backbone")
     memories = section_variants(plan.sweep.trial, plan.sweep.space, "memory")
     if {backbone.name for backbone in backbones} <= {SMALL} and memories == [None]:
@@ -36,9 +36,9 @@ def describe_checkpoints(plan: Plan) -> str | None:
 
 
 def checkpoint_bytes(trial: TrialConfig) -> int:
-    """Return the approximate size of a checkpoint of `trial` in bytes: network, buffers, optimiser's state, memory.
+    """Return the approximate size in bytes of a checkpoint of `trial`, without the few weights of the loss.
 
-    The few weights of a loss are left out.
+    It includes the network, its buffers, the optimiser's state and the cross-batch memory.
     """
     model = outline(trial)
     copies = trial.optimizer.chosen.copies_per_weight(trial.optimizer.chosen_momentum)

@@ -1,4 +1,4 @@
-"""Record the events that Ray Tune reports by its callbacks in the ledger."""
+"""Record in the ledger the events that Ray Tune reports to its callbacks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,11 +21,11 @@ class TuneEvents(Callback):
     """Tune callback that records in `ledger` what happens in the Tune experiment of `arm`.
 
     Args:
-        release_lane: Called with a trial's name when the trial has ended or was paused. The trial's actor cannot
-            release the lane itself if it has died.
-        goes_on: Takes the name of a trial that Tune gave up; returns whether the trial will be given to Tune again.
-        keeps_for_others: Whether trials may take over each other's checkpoints. If so, all checkpoints from the last
-            epoch that every running trial has reached are kept.
+        release_lane: Function that is called with a trial's name when the trial has ended or was paused. The trial's
+            actor cannot release the lane itself if it has died.
+        goes_on: Function that takes the name of a trial that Tune gave up, and returns whether Tune will get it again.
+        keeps_for_others: Whether trials may take over each other's checkpoints. If so, all checkpoints from the epoch
+            of the slowest running trial on are kept.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class TuneEvents(Callback):
             self._ledger.checkpoint(record, saved.epoch, Path(checkpoint.path), self._taken_over_from())
 
     def _taken_over_from(self) -> int:
-        """Return the first epoch whose checkpoint another trial may still take over."""
+        """Return the first epoch whose checkpoint another trial may still take over; a huge number if there is none."""
         if not self._keeps_for_others:
             return NOTHING_TO_TAKE_OVER
         records = self._ledger.of_arm(self._arm.name)
@@ -149,7 +149,7 @@ class TuneEvents(Callback):
         free_reports(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Record that `trial` failed, because Tune has given it up after losing its process too often.
+        """Record that `trial` failed, because it lost its process so often that Tune has given it up.
 
         If the trial will be given to Tune again, only a note is recorded.
         """

@@ -29,7 +29,7 @@ def best_checkpoint(record: TrialRecord, metric: str) -> Path:
 
 @dataclass(frozen=True)
 class TestResult:
-    """Metrics of a trial on the test classes, and the details of each query."""
+    """Metrics of a trial on the test classes, such as `test/recall_at_1`, and the details of each query."""
 
     __test__ = False  # for pytest: not a test
 
@@ -66,7 +66,7 @@ def evaluate_on_test(hub: Any, record: TrialRecord, metric: str) -> TestResult:
 def side_by_side(
     evaluate: Callable[[TrialRecord], TestResult], records: Sequence[TrialRecord], at_once: int
 ) -> Iterator[tuple[TrialRecord, TestResult | CheckpointDamaged]]:
-    """Call `evaluate` for each of `records`, up to `at_once` at a time; yields each record with its result.
+    """Call `evaluate` for each of `records`, up to `at_once` at a time; yield each record with its result.
 
     A result is yielded as soon as it is there. If a trial's checkpoint is damaged, its record is yielded with the error
     in place of a result. If the caller stops iterating early, evaluations that have not begun are cancelled.

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def check_in_store(stores: Stores, name: str, past: Past, own: Stores | None = None) -> list[str]:
-    """Check that a launch of the sweep `name` can be started or resumed with its MLflow store; returns notes to show.
+    """Check that a launch of the sweep `name` can be started or resumed with its MLflow store; return notes to show.
 
-    `check_stores` has accepted `stores`. `past` is the journal of the launch's earlier sessions, which is empty for a
-    new launch. `own` are the stores that --resume uses when no flag names an MLflow store; see `check_last_writer`.
+    `stores` must have passed `check_stores`. `past` is the journal of the launch's earlier sessions, which is empty for
+    a new launch. `own` are the stores that --resume uses when no flag names an MLflow store; see `check_last_writer`.
 
     Raises:
         UserError: The experiment or a run of the launch is deleted or missing in the store, the journal or the
@@ -144,7 +144,7 @@ def _with_its_trials(
 
 
 def _unknown_trials(client: "MlflowClient", experiment: "Experiment", past: Past) -> list["Run"]:
-    """Return the MLflow runs of trials, deleted ones too, of a launch whose journal `past` lacks the id of its run.
+    """Return the MLflow runs of a launch's trials, deleted ones too, if the journal `past` has no run of the launch.
 
     The launch's run is found in `experiment` by the launch's name.
     """

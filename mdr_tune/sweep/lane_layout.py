@@ -96,7 +96,7 @@ def workers_per_trial(sweep: SweepConfig, machine: Machine) -> int:
 
 
 def workers_note(sweep: SweepConfig, lanes: LaneResources, machine: Machine) -> list[str]:
-    """Return a note on the number that `workers_per_trial: auto` means for `lanes` on `machine`, and on the reason.
+    """Return a note that says which number of workers `auto` has become for `lanes` on `machine`, and why.
 
     The list is empty if `sweep` has a number in place of `auto`.
     """

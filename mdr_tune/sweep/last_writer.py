@@ -1,7 +1,7 @@
 """Find out which copy of a storage wrote last into the MLflow run of a launch. Only that copy may continue the run.
 
 Each session of a launch has an id. The session first adds its id to `sessions.txt` in the launch's folder, then sets it
-as a tag of the launch's run. So the storage has the id that the run has, unless another copy of the storage has written
+as a tag of the launch's run. So the tag's id is in the storage's file, unless another copy of the storage has written
 into the run since. This also holds if the session is killed between the two steps, if the MLflow database is restored
 from a back-up, and if the damaged end of a journal is deleted.
 """
@@ -24,7 +24,7 @@ FILE = "sessions.txt"
 
 
 def new_session(folder: Path) -> str:
-    """Add the id of a new session to the launch in `folder`; returns the id."""
+    """Add the id of a new session to the launch in `folder`; return the id."""
     session = uuid.uuid4().hex
     with atomic_write(folder / FILE) as file:
         file.write("".join(f"{line}\n" for line in [*_sessions(folder), session]).encode())

@@ -79,7 +79,7 @@ def run_on(plan: Plan, hub: Any, status: LaunchListener, command: str) -> Launch
 
 
 def _check_same_images(sweep_name: str, before: str | None, content: str) -> None:
-    """Raise UserError if the images' hash `content` differs from `before`, their hash in earlier trials, if any."""
+    """Raise UserError if the hash of the images in earlier trials, `before`, is known and is not `content`."""
     if before is not None and before != content:
         raise UserError(
             f"{sweep_name}: its images are not those that its trials were measured on (hash {before}, now "
@@ -140,7 +140,7 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
 
 
 def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker":
-    """Open the MLflow run of `plan`'s launch, which records `command` and `images`; returns the trials' tracker."""
+    """Open the MLflow run of `plan`'s launch, which records `command` and `images`; return the trials' tracker."""
     import mlflow
 
     from mdr_tune.sweep.last_writer import check_last_writer, claim, new_session
@@ -179,7 +179,11 @@ def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker"
 
 
 def _images(sweep: SweepConfig) -> dict[str, str]:
-    """Return a text, such as `5864 of 100 classes`, for each split of `sweep`'s images, and their hash as `content`."""
+    """Return texts on the images of `sweep`, to be kept in MLflow.
+
+    The keys are the names of the splits, with texts such as `5864 of 100 classes`, and `content`, with the images'
+    hash.
+    """
     from mdr_tune.data import dataset_content, split_sizes
 
     data = sweep.trial.data
@@ -196,7 +200,7 @@ def _images(sweep: SweepConfig) -> dict[str, str]:
 def parent_params(plan: Plan, images: dict[str, str]) -> dict[str, object]:
     """Return the parameters of the launch's MLflow run, which describe the sweep of `plan` as a whole.
 
-    `images` is the description of the images from `_images`.
+    `images` is the result of `_images`.
     """
     import mlflow
 

@@ -73,7 +73,7 @@ class LiveDescription:
         self._records[record.name] = record
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Update the description if the last update was skipped because it came too soon after the one before."""
+        """Update the description if the last update was skipped, because it came too soon after an earlier one."""
         if self._is_behind:
             self._describe()
 

@@ -43,7 +43,7 @@ def outline(trial: TrialConfig) -> "EmbeddingModel":
 
 
 def model_problems(sweep: SweepConfig) -> list[str]:
-    """Return a problem, with its key, for each model of `sweep` whose backbone, pooling and head do not fit."""
+    """Return a message for each model of `sweep` whose backbone, pooling and head do not fit, with its key first."""
     problems = []
     for trial in models_of(sweep):
         if trial.embedding.needs_network or isinstance(trial.backbone.train, LastBlocks):
@@ -68,14 +68,17 @@ def describe_training(sweep: SweepConfig) -> list[str]:
 
 
 def models_of(sweep: SweepConfig) -> Iterator[TrialConfig]:
-    """Yield a trial of `sweep` for each of its backbones with each of its heads. Of a range, both ends are tried."""
+    """Yield a trial of `sweep` for each backbone with each head. Both ends of a searched range are tried."""
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         for embedding in section_variants(sweep.trial, sweep.space, "embedding"):
             yield sweep.trial.model_copy(update={"backbone": backbone, "embedding": embedding})
 
 
 def _line(trial: TrialConfig) -> str:
-    """Return, for example, `resnet18: the last 2 of 9 blocks and the head, 8,459,392 of 11,242,176 parameters`."""
+    """Return the line of `describe_training` on the model of `trial`.
+
+    An example is `resnet18: the last 2 of 9 blocks and the head, 8,459,392 of 11,242,176 parameters`.
+    """
     from mdr_tune.training.fine_tuning import frozen_blocks
 
     model, backbone = outline(trial), trial.backbone

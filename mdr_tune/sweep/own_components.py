@@ -1,4 +1,4 @@
-"""Check the user's own networks, losses and miners of a sweep before a launch, and say what is special about them."""
+"""Find the user's own networks, losses and miners in a sweep, make notes on them, and find changes in their code."""
 
 import os
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from mdr_tune.util.user_code import UserCode, changed_files, imported_code
 
 
 def own_names(sweep: SweepConfig) -> list[str]:
-    """Return the import paths in `sweep`, each once."""
+    """Return the import paths in `sweep`, such as `my_losses:SoftTriple`, each once."""
     sections = ("data", "backbone", "loss", "miner")
     names = [one.name for section in sections for one in section_variants(sweep.trial, sweep.space, section)]
     return [name for name in dict.fromkeys(names) if is_import_path(name)]
 
 
 def own_code(sweep: SweepConfig) -> UserCode | None:
-    """Return a copy of the user's modules that `sweep` has imported; None if it names none of them.
+    """Return a copy of the user's modules that `sweep` has imported; None if `sweep` has no import path.
 
     Raises:
         UserError: The modules lie in two folders, or are too large to travel to the workers.
@@ -29,7 +29,7 @@ def own_code(sweep: SweepConfig) -> UserCode | None:
 
 
 def look_for_recorded_code(recorded: object, given: str | None) -> None:
-    """Look for the user's own modules in the folder `given` by --code, or else where a record says that they were.
+    """Let imports find the user's own modules in the folder `given` by --code, or else in the `recorded` folder.
 
     Raises:
         UserError: There is no such folder.
@@ -42,10 +42,10 @@ def look_for_recorded_code(recorded: object, given: str | None) -> None:
 
 
 def component_notes(sweep: SweepConfig) -> list[str]:
-    """Return notes for the plan on the user's own networks of `sweep`; their trial runs must have passed.
+    """Return notes for the plan on the user's own networks in `sweep`, which must have been checked already.
 
-    The notes say which weights and which normalisation a network has, which modules draw random numbers that differ
-    from rank to rank, and whether a registered model will need the user's code.
+    The notes say which weights and which normalisation a network has, which of its layers depend on the number of
+    workers, and whether a registered model will need the user's code.
     """
     return list(dict.fromkeys(_notes(sweep)))
 
@@ -63,9 +63,9 @@ def _notes(sweep: SweepConfig) -> Iterator[str]:
 
 
 def changes_since(then: dict[str, object] | None, now: UserCode | None) -> str | None:
-    """Return a sentence on the user's files that changed since `then`, a record of `UserCode.describe`; None if none.
+    """Return a sentence on the user's files that differ between `then` and `now`; None if there are none.
 
-    `now` is the code of today.
+    `then` is the recorded result of `UserCode.describe`, `now` the present code.
     """
     before = (then or {}).get("files")
     if not isinstance(before, dict):

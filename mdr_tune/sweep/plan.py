@@ -8,6 +8,7 @@ from pathlib import Path
 from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.arms import Arm, arms, repeated_points
 from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.data.outline import DatasetOutline
 from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.records.journal import Past
 from mdr_tune.sweep.stores import Stores
@@ -29,7 +30,7 @@ def repeat_notes(sweep: SweepConfig) -> list[str]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one session of a launch will do. The session begins the launch or resumes it.
+    """The work of one session of a launch. The session begins the launch or resumes it.
 
     Attributes:
         sweep: Configuration of the sweep.
@@ -42,12 +43,14 @@ class Plan:
         extend_by: Number of trials that this session adds to each arm; 0 if it adds none. If no trial of the last
             extension has begun, this extension replaces it.
         preflight: Whether the nodes are checked before the first worker starts.
-        missing_data: Problems from `mdr_tune.sweep.prepare.missing_data`, kept by a dry run whose missing data can
-            still be downloaded; otherwise empty.
-        local_draws: Kinds of layers of the backbones that do not compute on several workers what they compute on one,
-            from `mdr_tune.training.local_draws`.
+        missing_data: Messages from `mdr_tune.sweep.prepare.missing_data`. They are empty except in a dry run whose
+            missing data can still be downloaded.
+        local_draws: Kinds of the backbones' layers whose results depend on the number of workers, from
+            `mdr_tune.training.local_draws`.
         legacy_draws: Whether plan.json has version 1; see `VERSION` in `stored_launches`.
         code: Copy of the user's own modules, which travels to the workers; None if the sweep names none.
+        outline: Sizes of the data set's classes; None if the data set is missing.
+        overrides: Keys of the sweep file that flags of the command override, as texts `KEY=VALUE`.
     """
 
     sweep: SweepConfig
@@ -66,6 +69,8 @@ class Plan:
     local_draws: tuple[str, ...] = ()
     legacy_draws: bool = False
     code: UserCode | None = None
+    outline: DatasetOutline | None = None
+    overrides: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -90,7 +95,7 @@ class Plan:
         return [*made, self.extend_by]
 
     def trials_before_extensions(self, arm: Arm) -> list[int]:
-        """Return the number of trials that `arm` had before each extension."""
+        """Return, for each extension in order, the number of trials that `arm` had before the extension."""
         return [min(arm.trials, arm.wanted - sum(self._extensions[i:])) for i in range(len(self._extensions))]
 
     @property

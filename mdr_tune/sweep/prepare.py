@@ -41,7 +41,7 @@ def check_weights(sweep: SweepConfig) -> None:
 
 
 def weights_used(sweep: SweepConfig) -> list[str]:
-    """Return a text for each of `sweep`'s backbones with published weights: which they are, and where their file is."""
+    """Return a text for each of `sweep`'s backbones with trained weights: which they are, and where their file is."""
     texts = []
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         if backbone.takes_published_weights:
@@ -54,7 +54,7 @@ def weights_used(sweep: SweepConfig) -> list[str]:
 
 
 def resize_notes(sweep: SweepConfig) -> list[str]:
-    """Return a note for each pretrained backbone of `sweep` whose library resizes images in another way."""
+    """Return a note for each pretrained backbone of `sweep` whose weights expect images resized in another way."""
     notes = []
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         usual = family_of(backbone.name).usual_images(backbone.name) if backbone.pretrained else ""
@@ -69,7 +69,7 @@ def resize_notes(sweep: SweepConfig) -> list[str]:
 
 
 def draws_may_be_local(sweep: SweepConfig) -> bool:
-    """Return whether a backbone of `sweep` may have layers that draw for each worker's own images."""
+    """Return whether a backbone of `sweep` may have layers that draw random numbers for each worker separately."""
     backbones = section_variants(sweep.trial, sweep.space, "backbone")
     return any(not family_of(backbone.name).draws_by_known_layers() for backbone in backbones)
 
@@ -88,13 +88,18 @@ def prepare_weights(sweep: SweepConfig, stage: Callable[[str], None]) -> None:
             fetch_weights(backbone.name, backbone.weights)
 
 
-def check_data(sweep: SweepConfig, tell: Callable[[str], None] = lambda text: None) -> list[str]:
-    """Check that `sweep`'s data set can be split, and fits its models, batches and metrics; returns notes to show.
+def check_data(
+    sweep: SweepConfig, tell: Callable[[str], None] = lambda text: None
+) -> tuple[list[str], DatasetOutline | None]:
+    """Check that `sweep`'s data set can be split, and fits its models, batches and metrics.
 
     No image is decoded. Images that were decoded earlier are checked as in `prepare_data`. For other images the check
     is that their files exist, that the disk has room for their cache, and that no file is a copy of a file in another
     split, unless the data set keeps such copies. A data set that does not exist is left to `missing_data`. If the check
     takes longer than SLOW_S, `tell` is called with a line for the user.
+
+    Returns:
+        Notes to show, and the sizes of the data set's classes; None for the sizes if the data set does not exist.
 
     Raises:
         UserError: Something does not fit. The message has a line for each problem, which begins with the key.
@@ -102,6 +107,7 @@ def check_data(sweep: SweepConfig, tell: Callable[[str], None] = lambda text: No
     variants = section_variants(sweep.trial, sweep.space, "data")
     problems = [problem for data in variants for problem in backbone_problems(sweep, data)] + model_problems(sweep)
     notes: list[str] = []
+    outline = None
     if not any(map(_missing, variants)):
         try:
             outline = _outline(variants, tell)
@@ -112,13 +118,14 @@ def check_data(sweep: SweepConfig, tell: Callable[[str], None] = lambda text: No
             notes += size_notes(sweep, variants[0], outline)
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
-    return notes
+    return notes, outline
 
 
 def _outline(ways: Sequence[DataConfig], tell: Callable[[str], None] = lambda text: None) -> DatasetOutline:
-    """Return the splits and class sizes of the data set that a sweep reads in the variants `ways`, such as image sizes.
+    """Return the splits and class sizes of a sweep's data set.
 
-    If reading the files takes longer than SLOW_S, `tell` is called with a line for the user.
+    `ways` are the variants of the data set in the sweep, for example with several image sizes. If reading the files
+    takes longer than SLOW_S, `tell` is called with a line for the user.
 
     Raises:
         UserError: The data set cannot be read or split.
@@ -163,7 +170,7 @@ def _is_decoded(data: DataConfig) -> bool:
 
 
 def missing_data(sweep: SweepConfig) -> list[str]:
-    """Return a problem for each folder or table of `sweep`'s data set that does not exist. No file is read."""
+    """Return a message for each folder or table of `sweep`'s data set that does not exist. No file is read."""
     problems = [problem for data in section_variants(sweep.trial, sweep.space, "data") for problem in _missing(data)]
     return list(dict.fromkeys(problems))  # each once, even if several image sizes are searched
 
@@ -207,7 +214,7 @@ def paths_of(sweep: SweepConfig) -> list[Path]:
 def prepare_data(sweep: SweepConfig, progress: Progress) -> None:
     """Prepare the images of `sweep`'s data set on this node, then check the sizes of its classes.
 
-    Unlike in `check_data`, corrupt images are not counted. `progress` is called while the images are prepared.
+    Unlike in `check_data`, the sizes leave out corrupt images. `progress` is called while the images are prepared.
 
     Raises:
         UserError: Something is missing or does not fit. The message names the key.

@@ -41,7 +41,7 @@ def _watch(stop: threading.Event, poll_s: float, look: Callable[[], str | None])
 
 
 class Head:
-    """The head node of a cluster at `address` (HOST:PORT), and its last answer. `now` returns a time in seconds."""
+    """The head node of a cluster at `address` (HOST:PORT), and the time of its last answer. `now` returns seconds."""
 
     def __init__(self, address: str, now: Callable[[], float] = time.monotonic) -> None:
         host, _, port = address.rpartition(":")
@@ -49,7 +49,10 @@ class Head:
         self._answered = now()
 
     def gone(self) -> str | None:
-        """Connect to the head node; returns why it is lost, or None. It is lost if silent for HEAD_GONE_AFTER_S."""
+        """Connect to the head node. Return None, or a text that says why the node is lost.
+
+        It is lost after HEAD_GONE_AFTER_S seconds without an answer.
+        """
         try:
             socket.create_connection(self._place, timeout=HEAD_POLL_S).close()
         except OSError as error:

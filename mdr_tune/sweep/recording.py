@@ -48,7 +48,7 @@ class LaunchOutcome:
 
     Attributes:
         parent_run_id: Id of the MLflow run of the launch.
-        champion: Place of the winner in MLflow's registry; None if no model was registered.
+        champion: Version of the winner in MLflow's registry; None if no model was registered.
         report: Results with confidence intervals. None if the sweep was interrupted, if no trial has a value, or if
             MLflow failed before the results were read.
         problem: Error while the outcome was recorded; None if there was none. In both cases, `result` is valid.
@@ -68,7 +68,7 @@ def load_command(stores: Stores, sweep: SweepConfig) -> str:
 
 
 def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: Stage) -> LaunchOutcome:
-    """Register the winner of `result`, draw figures, describe and close the launch's MLflow run, write the report.
+    """Register the winner of `result`, draw figures, describe and close the launch's MLflow run, and write the report.
 
     If a step fails, the later steps are skipped, and the outcome has the error as its `problem`. A later --resume does
     what is missing. `tracker` is closed together with the run, so it stays open if an earlier step fails. `stage` is
@@ -122,7 +122,7 @@ def _ended(evidence: SweepEvidence) -> SweepEvidence:
 def _write_report(
     folder: Path, tracker: "Tracker", evidence: SweepEvidence, found: LaunchReport, stage: Stage
 ) -> LaunchReport:
-    """Write the report on `evidence` to `folder` and MLflow; returns `found` with its page, or with the error."""
+    """Write the report on `evidence` to `folder` and MLflow; return `found` with its page, or with the error."""
     from mdr_tune.report.write import build_report
     from mdr_tune.tracking.run_files import log_report
 
@@ -136,7 +136,7 @@ def _write_report(
 
 
 def _register_winner(name: str, result: SweepResult, tracker: "Tracker", stage: Stage) -> "Registration | None":
-    """Register the model of `result`'s winner as `name`; None if there is no winner or the sweep was interrupted."""
+    """Register the winner of `result` as `name`; return None if there is no winner or the sweep was interrupted."""
     from mdr_tune.checkpoints.checkpoint_file import CHECKPOINT_FILE
     from mdr_tune.sweep.finals import best_checkpoint
     from mdr_tune.tracking.champion import register_champion

@@ -35,7 +35,7 @@ class RerunPlan:
 
     Attributes:
         original: Recorded trial.
-        sweep: Sweep that consists of this one trial. The functions of `mdr_tune.sweep.prepare` take it.
+        sweep: Sweep that consists of this one trial, for the functions of `mdr_tune.sweep.prepare`.
         lanes: Resources of the one lane and its workers.
         epochs: Number of epochs to run.
         repeat: Facts that are needed to repeat the rerun, as `repeat_info` returns them, and its device as `device`.
@@ -54,7 +54,7 @@ class RerunPlan:
 
 
 def plan_rerun(original: "Original", epochs: int | None, command: str, code: str | None = None) -> RerunPlan:
-    """Check that the recorded trial `original` can be run again on this machine; returns the plan of the rerun.
+    """Check that the recorded trial `original` can be run again on this machine; return the plan of the rerun.
 
     `epochs` is the number of epochs to run, or None for all epochs of the original. `command` is the command line that
     the user typed. `code` is the folder of the user's own modules, if they are no longer where the original had them.
@@ -138,10 +138,10 @@ def _gpu_name() -> str:
 
 
 def prepare_rerun(plan: RerunPlan, stage: Callable[[str], None], progress: Progress) -> str | None:
-    """Prepare weights and images of `plan`; returns a line if the images differ from those of the original run.
+    """Prepare weights and images of `plan`; return a line if the images differ from those of the original run.
 
-    Returns None if they do not differ, or if those of the original run are not known. `stage` is called with each step
-    that takes a while, `progress` while images are prepared.
+    The result is None if they do not differ, or if the hash of the original images is not known. `stage` is called with
+    each step that takes a while, `progress` while images are prepared.
 
     Raises:
         UserError: The weights or the images cannot be obtained.
@@ -180,7 +180,7 @@ def running_lane(plan: RerunPlan, tell: Callable[[str], None]) -> Iterator[Any]:
 
 
 def run_epochs(plan: RerunPlan, hub: Any) -> Generator[dict[str, float]]:
-    """Train the trial of `plan` on the lane of `hub`; yields the metrics of each epoch, with its number as `epoch`.
+    """Train the trial of `plan` on the lane of `hub`; yield the metrics of each epoch, with its number as `epoch`.
 
     The lane is released when the generator ends, so the caller must close the generator if it stops earlier.
 

@@ -65,7 +65,7 @@ def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) 
 
 
 def _preparation(plan: Plan) -> Callable[[], None] | None:
-    """Return what each worker calls first to prepare its node; None on a single machine, which is prepared already."""
+    """Return the function that prepares a worker's node; None on a single machine, which is prepared already."""
     if plan.address is None:
         return None
     from mdr_tune.sweep.preflight.preparation import NodePreparation, contents
@@ -77,7 +77,7 @@ def _preparation(plan: Plan) -> Callable[[], None] | None:
 
 @contextlib.contextmanager
 def _beside(work: Callable[[Progress], None], progress: Progress) -> Iterator[Future[None]]:
-    """Run `work` in a thread while the block runs; yields the future of its result.
+    """Run `work` in a thread while the block runs; yield the future of its result.
 
     `work` gets a function to which it reports its progress, and which passes the report to `progress`. If an error or
     Ctrl-C ends the block, `work` ends the next time that it reports.

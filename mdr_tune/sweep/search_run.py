@@ -85,7 +85,7 @@ class ArmRun:
         ray.get(self._hub.release.remote(name))
 
     def run(self) -> "ArmEnd":
-        """Run the search; returns how it ended.
+        """Run the search; return how it ended.
 
         Raises:
             LaneEnded: No lane is left, so no trial can run any more.
@@ -130,10 +130,10 @@ class ArmRun:
         return ArmEnd(self._rules.closed(self._arm.name), can_go_on)
 
     def _open_search(self) -> tuple[ArmSearch | OneTrial, dict[str, dict[str, Any]]]:
-        """Open the arm's study, and record in it what the journal has and the study lacks.
+        """Open the arm's study, and add the journal's trials and reports that the study lacks.
 
         Returns:
-            The search, and the suggestions that the study made for trials that never began, by the trial's name.
+            The search, and configurations that the study suggested for trials that never began, by the trial's name.
         """
         sweep, arm = self._plan.sweep, self._arm
         if not searched(arm.space):
@@ -163,7 +163,7 @@ class ArmRun:
     def _take_up(self, scheduler: LaneScheduler) -> None:
         """Give `scheduler` the reports of earlier sessions, and end trials that the last session was about to end.
 
-        Nothing is done if the trials of the scheduler run through Tune again, since they then give their reports again.
+        Nothing is done if Tune runs the trials once more, because they then give their reports again.
         """
         if self._replays:
             return

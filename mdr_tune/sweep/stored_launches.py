@@ -69,7 +69,7 @@ class Stored:
 
     @property
     def notes(self) -> list[str]:
-        """Notes for the user on what is special about resuming this launch."""
+        """Notes for the user on the peculiarities of this launch when it is resumed."""
         text = "an earlier version began this launch: as then, draws depend on the sweep's name, and may repeat"
         return [text] if self.legacy_draws else []
 
@@ -167,7 +167,8 @@ def choose_store(stored: Stored, storage: str | None, tracking_uri: str | None) 
     """Return the stores of the resumed launch `stored`: those that it was launched with, unless flags name others.
 
     `storage` and `tracking_uri` are the values of the flags --storage and --tracking-uri, if given. If the storage was
-    moved or copied, and the launch's MLflow store is a file in the storage, the file at the new place is used.
+    moved or copied, and the launch's MLflow store is a file in the storage, the file at the new place is used. A
+    password is not recorded, so a tracking URI with a password must be given again.
 
     Raises:
         UserError: The launch is a copy that would write into the runs of its original, or `choose_stores` refuses the
@@ -206,7 +207,7 @@ def own_stores(stored: Stored, storage: str | None) -> Stores | None:
 
 
 def _named_by_more_digits(sweep: SweepConfig) -> str | None:
-    """Return a key of `sweep` whose choices had other names in the studies of version 1; None if there is no such key.
+    """Return a key of `sweep` whose choices had other names in the studies of version 1; None if there is none.
 
     A study of version 1 with such a key cannot be continued.
     """

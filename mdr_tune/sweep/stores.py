@@ -68,7 +68,7 @@ class Stores:
     def load_command(self, model: str, data: Dataset | None = None) -> str:
         """Return the Python lines that load `model`, such as `NAME@ALIAS` or `NAME/VERSION`, in a fresh process.
 
-        A comment says what the model takes: images, unless `data`, the data set that it was trained on, has vectors.
+        A comment says what the model takes: vectors if `data`, the data set of its training, has vectors, else images.
         """
         registry = f"mlflow.set_registry_uri({_quoted(self.other_registry)})\n" if self.other_registry else ""
         return (
@@ -170,7 +170,7 @@ def open_client(stores: Stores) -> "MlflowClient":
 
 
 def record_present_place(stores: Stores, sweep: str) -> None:
-    """Record the present place of the artifacts of the sweep named `sweep` in its local store, if that was moved.
+    """Record the present place of the artifacts of the sweep named `sweep` in its local store, if the store was moved.
 
     `open_client` must have found the place before.
 
@@ -242,7 +242,7 @@ def _check_folder(folder: Path, what: str) -> None:
 
 
 def _check_other_database(uri: str, store: str, flag: str) -> None:
-    """Connect once to the database at `uri`, which is not SQLite; raises UserError if that fails.
+    """Connect once to the database at `uri`, which is not SQLite; raise UserError if that fails.
 
     The driver that `uri` names may be missing. `store` and `flag` are the names of the store and of its flag in
     messages.

@@ -66,7 +66,7 @@ def _awaited(needs: str) -> str:
 
 
 class LaneNews:
-    """Decide what to tell the user about lanes of a launch, `num_lanes` in all, that are up or missing.
+    """Decides when to tell the user about lanes that are up or missing. The launch has `num_lanes` lanes in all.
 
     `awaited` returns what the missing lanes wait for, in words; "" if that is not known.
     """

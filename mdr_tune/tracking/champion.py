@@ -46,7 +46,7 @@ class Registration:
 
 
 def load_model(checkpoint: Path) -> tuple[EmbeddingModel, ImageShape]:
-    """Return the model of a trial's `checkpoint`, on the CPU in eval mode, and the shape (C, H, W) of its images."""
+    """Return the model in the file `checkpoint`, on the CPU in eval mode, and the shape (C, H, W) of its images."""
     model, image_shape, _ = _load(checkpoint)
     return model, image_shape
 
@@ -79,9 +79,9 @@ def register_champion(
 ) -> Registration:
     """Log the model of `checkpoint` to the run `run_id`, register it as `name`, and give it the alias `champion`.
 
-    Nothing is registered if the version with the alias already belongs to this run. The previous champion's best value
-    of `metric` is returned, so that the caller can warn the user if the alias moves to a worse model. `description` is
-    that of the new version.
+    Nothing is registered if the version with the alias already belongs to this run. The result has the previous
+    champion's best value of `metric`, so that the caller can warn the user of a worse model. `description` is the text
+    that MLflow shows for the new version.
     """
     previous_version, previous_value, previous_run = _champion_before(client, name, metric)
     if previous_version is not None and previous_run == run_id:  # a resumed sweep that found nothing better
@@ -171,9 +171,9 @@ def _champion_before(client: MlflowClient, name: str, metric: str) -> tuple[str 
 
 @dataclass(frozen=True)
 class ImportedVersion:
-    """Version of an imported model in the registry, and the version that has the alias `champion`.
+    """The `version` that an imported model got in the registry, and the version that has the alias `champion`.
 
-    If the imported model got the alias, the two are the same.
+    The two are equal if the imported model got the alias.
     """
 
     version: str

@@ -1,4 +1,4 @@
-"""Collect what MLflow gets for an epoch: measured metrics, the best so far, values set by population based training."""
+"""Collect the values that MLflow gets for an epoch: the metrics, the best value so far, and changed parameters."""
 
 import math
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ PERTURBED = ("mdr.weight", "optimizer.learning_rate")
 
 
 def epoch_metrics(record: TrialRecord, index: int, metric: str) -> dict[str, float]:
-    """Return the metrics to write for the epoch of entry `index` in the history of `record`.
+    """Return the metrics to write to MLflow for one epoch, which is entry `index` of `record.history`.
 
     They include the best value of `metric` so far, and the number of the epoch in which it was reached.
     """
@@ -30,9 +30,10 @@ def epoch_metrics(record: TrialRecord, index: int, metric: str) -> dict[str, flo
 
 
 def values_in_force(record: TrialRecord, epoch: int) -> dict[str, float]:
-    """Return the values with which the trial of `record` trained `epoch`, by metric, such as `pbt/mdr.weight`.
+    """Return the values of the keys in PERTURBED with which the trial of `record` trained `epoch`.
 
-    Only keys in PERTURBED are returned whose values population based training has changed in this trial.
+    Each key of the result is the name of a metric, such as `pbt/mdr.weight`. Keys are left out whose values population
+    based training has never changed in this trial.
     """
     found: dict[str, float] = {}
     for key in PERTURBED:
@@ -52,7 +53,7 @@ def has_test_curves(record: TrialRecord) -> bool:
 
 
 def entries_of(metrics: Mapping[str, float], step: int, when_ms: int) -> list[Metric | RunTag]:
-    """Return an MLflow metric for each finite value in `metrics`, and a tag that names the metrics with other values.
+    """Return an MLflow metric for each finite value in `metrics`, and a tag with the names of all other metrics.
 
     The metrics belong to `step` and the time `when_ms`. NaN and infinities are not written as metrics, because MLflow's
     databases store NaN as 0 with a flag, and infinities as 1.8e308.

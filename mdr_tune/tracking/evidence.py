@@ -41,7 +41,7 @@ class _TrialEvidence:
     """A trial with its history and distances, as they were read from its run.
 
     Attributes:
-        details: Results of its evaluation on the test classes; None if the run has none that can be read.
+        details: Results of the trial's evaluation on the test classes; None if the run has none that can be read.
         repeats: Whether the run has the artifact `REPEAT_FILE`, with what is needed to repeat the trial.
     """
 
@@ -53,7 +53,7 @@ class _TrialEvidence:
 def read_evidence(client: MlflowClient, name: str, parent_run_id: str | None = None) -> SweepEvidence:
     """Return everything that MLflow has about a launch of the sweep `name`, as material for a report.
 
-    The launch is that of the run `parent_run_id`, or the newest one if that is None. Facts that an earlier version of
+    The launch is that of the run `parent_run_id`, or the newest one if this is None. Facts that an earlier version of
     this program did not record are left out. A trial is left out if its run has no parameters yet, or was deleted while
     the others were read. An artifact that cannot be read is left out, with a note in the trial's record.
 
@@ -113,7 +113,7 @@ def _readable(trial: RecordedTrial, read: Callable[[], T]) -> T | None:
 
 
 def _repeat(client: MlflowClient, run_id: str | None) -> dict[str, Any]:
-    """Return the content of REPEAT_FILE in the run `run_id`; empty if it is None or the file cannot be read."""
+    """Return the content of REPEAT_FILE in the run `run_id`; empty if `run_id` is None or the file is not readable."""
     if run_id is None:
         return {}
     try:

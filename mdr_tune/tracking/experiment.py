@@ -16,10 +16,10 @@ RUNS_A_PAGE = 1000
 def open_experiment(client: MlflowClient, name: str, artifact_root: Path | None) -> str:
     """Return the id of the experiment `name`, which is created if there is none.
 
-    A new experiment gets a folder for its artifacts in `artifact_root`. If that is None, MLflow chooses the place.
+    A new experiment gets a folder for its artifacts in `artifact_root`. If `artifact_root` is None, MLflow chooses it.
 
     Raises:
-        UserError: The experiment was deleted in MLflow. It keeps its name, so that no other can have it.
+        UserError: The experiment was deleted in MLflow. A deleted experiment keeps its name, so no other can have it.
     """
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
@@ -31,7 +31,7 @@ def open_experiment(client: MlflowClient, name: str, artifact_root: Path | None)
 
 
 def check_active(client: MlflowClient, experiment: Experiment) -> None:
-    """Raise UserError, with the command that restores it, if `experiment` was deleted."""
+    """Raise UserError if `experiment` was deleted. The message has the command that restores it."""
     if is_deleted(experiment):
         raise UserError(
             f"the MLflow experiment {experiment.name!r} was deleted, and its name is still taken: choose another name, "

@@ -1,4 +1,4 @@
-"""Find out before a launch what its records will have to say about the user's own network: export, random layers."""
+"""Find out before a launch if the user's network can be exported, and if several workers compute what one computes."""
 
 import logging
 import warnings
@@ -13,7 +13,7 @@ from mdr_tune.util.words import first_line
 
 
 def network_notes(trial: TrialConfig, image_shape: ImageShape) -> Iterator[str]:
-    """Yield a note if modules of `trial`'s network draw for themselves, and one if its model cannot be exported."""
+    """Yield notes on `trial`'s network: layers whose results depend on the number of workers, and a failed export."""
     name = trial.backbone.name
     if layers := drawing_layers(trial, image_shape):
         yield (
@@ -35,7 +35,7 @@ def network_notes(trial: TrialConfig, image_shape: ImageShape) -> Iterator[str]:
 def why_not_exported(trial: TrialConfig, image_shape: ImageShape) -> str | None:
     """Return why torch.export cannot export the model of `trial` for images of `image_shape`; None if it can.
 
-    The model has random weights. It is exported as MLflow does it, for batches of any size.
+    A model with random weights is exported in the way that MLflow does it, for batches of any size.
     """
     with torch.random.fork_rng(devices=[]):
         model = EmbeddingModel.from_config(trial, pretrained=False).eval().requires_grad_(False)
@@ -43,7 +43,7 @@ def why_not_exported(trial: TrialConfig, image_shape: ImageShape) -> str | None:
 
 
 def why_not_exportable(model: EmbeddingModel, image_shape: ImageShape) -> str | None:
-    """Return why torch.export cannot export `model`, on the CPU in eval mode; None if it can."""
+    """Return why torch.export cannot export `model`, which is on the CPU in eval mode; None if it can."""
     images = torch.zeros(2, *image_shape, dtype=torch.uint8)
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)  # torch logs what it tried

@@ -81,7 +81,7 @@ class _Found(NamedTuple):
 
 
 def _resolve(uri: str, client: MlflowClient) -> _Found:
-    """Return the address and the run of the model at `uri`, with the alias replaced by the version that has it now."""
+    """Return the address and the run of the model at `uri`. The address has a version in place of an alias."""
     named = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
     if named is None:
         _check_version(uri, client)
@@ -117,9 +117,9 @@ def _check_version(uri: str, client: MlflowClient) -> None:
 
 
 def _not_found(uri: str, name: str, client: MlflowClient, error: MlflowException) -> str:
-    """Return why the registered model `name` cannot be loaded, and which models or versions there are, as a message.
+    """Return a message that says why the registered model `name` cannot be loaded, and which models or versions exist.
 
-    `error` is what the registry answered to `uri`, which the user gave.
+    `error` is the registry's answer to a request for `uri`, the address that the user gave.
     """
     if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
         return f"{uri}: cannot ask {_registry(client)} ({first_line(error).partition('. ')[0]})"
@@ -179,10 +179,10 @@ def _registry(client: MlflowClient) -> str:
 
 
 def _known(client: MlflowClient) -> str:
-    """Return the end of a sentence that lists the registered models."""
+    """Return the last part of a message, which lists the registered models of the store."""
     try:
         models = client.search_registered_models(max_results=_NAMES_SHOWN)
-    except MlflowException:  # nor did it answer what was asked before
+    except MlflowException:  # the earlier request to the registry failed too
         return "nor does it say which models it has"
     if not models:
         return "no model is registered in it: a launch registers its winner"

@@ -64,7 +64,7 @@ def check_file(file: Path, uri: str, what: str, writes: bool, flag: str = "--tra
             check_schema(connection, uri, what)
     except (sqlalchemy.exc.DBAPIError, sqlite3.Error, UnicodeDecodeError) as error:
         reason = getattr(error, "orig", error)
-        is_damaged = not isinstance(reason, sqlite3.OperationalError)  # that is a lock, or a missing right
+        is_damaged = not isinstance(reason, sqlite3.OperationalError)  # which is a lock, or a missing right
         fix = f"{'restore a back-up of it, or ' if is_damaged else ''}choose another {flag}"
         raise UserError(f"{problem} ({reason}); {fix}") from None
     finally:
@@ -90,7 +90,7 @@ def check_whole(connection: sqlite3.Connection) -> None:
 def check_schema(connection: "Connection", uri: str, what: str) -> None:
     """Check that a database holds the tables of the installed MLflow, or no tables at all.
 
-    The error's text begins with `what`, and its command that brings the database up to date names `uri`.
+    `what` is the beginning of the error's text. `uri` is the database's address, for the upgrade command in that text.
 
     Raises:
         UserError: The database holds tables of an older or a newer MLflow, lacks some of MLflow's tables, or belongs to
@@ -127,7 +127,7 @@ def check_schema(connection: "Connection", uri: str, what: str) -> None:
 
 
 def schema_versions() -> tuple[set[str], str]:
-    """Return the ids of all versions of the tables that the installed MLflow knows, and the id of the latest."""
+    """Return the ids of all versions of MLflow's tables that the installed MLflow knows, and the latest one's id."""
     from alembic.script import ScriptDirectory
     from mlflow.store.db.utils import _get_alembic_config
 

@@ -1,4 +1,4 @@
-"""The model of `with_code` as MLflow loads it. The import of this module takes MLflow seconds."""
+"""The class through which MLflow loads a model that `with_code` registered. Importing this module takes seconds."""
 
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from mdr_tune.tracking.with_code import model_from
 
 
 class ModelWithCode(mlflow.pyfunc.PythonModel):
-    """The model as MLflow loads it, by `mlflow.pyfunc.load_model`."""
+    """An embedding model that needs the user's code, as `mlflow.pyfunc.load_model` returns it."""
 
     def load_context(self, context: Any) -> None:
-        """Build the network and load its weights. MLflow has put the model's copy of the user's code on the path."""
+        """Build the network and load its weights. MLflow has already put its copy of the user's code on the path."""
         self._model = model_from(Path(context.artifacts["state"]))
 
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 MLflow records the place of each experiment's and run's artifacts as an absolute path. If the database was moved with
 its folder of artifacts, MLflow would look for artifacts at the old place, and write new ones there. MLflow reads and
-writes artifacts through a class that it calls an artifact repository. This file registers such a class for local files,
-which uses the present place.
+writes artifacts through a class that it calls an artifact repository. For local files, this module registers a class
+that uses the present place.
 
 Most commands leave the database as it is, because the same folder may have another path in a container or on another
 machine. But a launch and an import, which add artifacts, first record the present place in the database
@@ -120,9 +120,9 @@ def record_place(database: Path, experiment: str, registry: Path | None = None) 
 
 
 def _replace(database: Path, places: Sequence[tuple[str, str]], old: str, now: str) -> None:
-    """Replace the address `old` by `now` in a database, also at the start of longer addresses.
+    """Replace the address `old` by `now` in the tables and columns `places` of a `database`.
 
-    `places` are the tables and columns to change.
+    The addresses of files and folders below `old` are changed, too.
     """
     with contextlib.closing(connect(database)) as connection, connection:
         for table, column in places:
@@ -172,11 +172,13 @@ def _recorded(database: Path) -> dict[str, tuple[Path, list[str]]]:
 def _place_of(recorded: Path, folders: Sequence[str], places: Sequence[Path], home: Path) -> Path | None:
     """Return the folder to use for the artifacts of an experiment; None if they are in none of the known places.
 
-    A folder holds artifacts if it has one of `folders`, the subfolders of runs and models. If the `recorded` folder
-    holds artifacts, it is returned, unless the store is a copy, which has artifacts below `home`, the folder of its
-    database, while the recorded folder is elsewhere. A copy must not write into the store that it was copied from, even
-    if that store still exists, or if its storage was given with --storage. Otherwise the first of `places` that holds
-    artifacts is returned; the first place is beside the database.
+    A folder holds artifacts if it has one of `folders`, the subfolders of runs and models. Normally, the `recorded`
+    folder is returned if it holds artifacts, otherwise the first of `places` that does. The first place is beside the
+    database.
+
+    A store is a copy if it has artifacts below `home`, the folder of its database, while the recorded folder is
+    elsewhere. The folder of the copy is then returned, since a copy must not write into the store that it was copied
+    from, even if that store still exists, or if its storage was given with --storage.
 
     If no known place holds artifacts, the recorded folder is returned if its parent folder exists. Otherwise the result
     is None, or the first of `places` if the experiment has no runs and no models.
@@ -204,7 +206,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _present(artifact_uri: str) -> str:
-    """Return the present address of the artifacts at `artifact_uri`; logs a warning once for each moved experiment.
+    """Return the present address of the artifacts at `artifact_uri`; log a warning once for each moved experiment.
 
     Raises:
         UserError: The artifacts are in none of the known places.

@@ -1,4 +1,4 @@
-"""Write an evaluation on the test classes into a trial's run, and read its details: the results query by query.
+"""Write an evaluation on the test classes into a trial's run, and read the details: the results query by query.
 
 The details are three Parquet files, which any tool can read: `queries`, `class_centres` and `gallery`.
 """

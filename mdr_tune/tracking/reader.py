@@ -18,7 +18,7 @@ from mdr_tune.tracking.deleted import deleted_runs, deleted_trials, is_deleted, 
 from mdr_tune.tracking.experiment import check_active, child_runs
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.nearest_name import did_you_mean
-from mdr_tune.util.words import not_utf_8
+from mdr_tune.util.words import not_utf_8, some
 
 _DEFAULT_EXPERIMENT_ID = "0"
 
@@ -28,7 +28,7 @@ def read_sweep(
 ) -> SweepRecords:
     """Return a launch of the sweep `name` with its trials.
 
-    The launch is that of the run `parent_run_id`, or the newest one if that is None. One call to the store reads 1000
+    The launch is that of the run `parent_run_id`, or the newest one if this is None. One call to the store reads 1000
     trials. If `with_histories`, the values of the objectives in each epoch are read too, with two or three calls for
     each trial.
 
@@ -54,6 +54,15 @@ def read_sweep(
     return SweepRecords(
         name, str(experiment.experiment_id), parent.info.run_id, parent.info.status, metric, second, trials
     )
+
+
+def trial_run_id(client: MlflowClient, sweep: str, trial: str) -> str:
+    """Return the id of the run of `trial`, such as `mdr-007`, in the newest launch of `sweep`; else raise UserError."""
+    runs = {recorded.record.name: recorded.run_id for recorded in read_sweep(client, sweep).trials}
+    if trial not in runs:
+        known = some(list(runs), most=5)
+        raise UserError(f"the newest launch of {sweep} has no trial {trial!r}: it has {known}")
+    return runs[trial]
 
 
 def _launch(client: MlflowClient, name: str, experiment_id: str, parent_run_id: str | None) -> Run:
@@ -112,7 +121,7 @@ def _trial(run: Run) -> RecordedTrial:
 
 
 def literal(text: str) -> Any:
-    """Return the value of a parameter: that of `text` if it is a Python literal, otherwise `text` itself."""
+    """Return the value of the Python literal `text`, such as 0.5 for `0.5`; `text` itself if it is not a literal."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -122,8 +131,8 @@ def literal(text: str) -> Any:
 def read_history(client: MlflowClient, run_id: str, metrics: list[str]) -> list[dict[str, float]]:
     """Return the values of `metrics` in each epoch of the run `run_id`. Each entry also has the key `epoch`.
 
-    This takes one call to the store for each metric, and one for the numbers of the epochs. A value that was not finite
-    was not written, and is missing from its epoch.
+    This takes one call to the store for each metric, and one for the numbers of the epochs. Values that are not finite
+    are missing, since they were not written.
     """
     epochs: dict[int, dict[str, float]] = {}
     for key in [*metrics, EPOCHS_KEY]:

@@ -1,4 +1,4 @@
-"""Read from MLflow what a trial recorded, and record a rerun of the trial as a run of its own."""
+"""Read the record of a trial from MLflow, and record a rerun of the trial as a run of its own."""
 
 import json
 import math
@@ -36,7 +36,7 @@ class Original:
         run_id: Id of the trial's run.
         name: Name of the trial, such as `mdr-007`.
         repeat: Content of the trial's REPEAT_FILE.
-        history: Those metrics of each epoch that are compared with the rerun's, and the epoch's number as `epoch`.
+        history: For each epoch, its number as `epoch` and the metrics that are compared with those of the rerun.
         device: Device that the trial ran on; None if it was not recorded.
         image_content: Hash of the trial's images; None if it is not known.
     """
@@ -56,7 +56,7 @@ class Original:
 
 
 def read_original(client: MlflowClient, run_id: str, store: str) -> Original:
-    """Return what the run `run_id` of a trial recorded, for a rerun. `store` is the store's address, for messages.
+    """Return the record of the trial whose run is `run_id`, for a rerun. `store` is the store's address, for messages.
 
     Raises:
         UserError: There is no such run, the run does not belong to a trial, or the trial cannot be repeated. The
@@ -122,9 +122,9 @@ def _repeat(client: MlflowClient, run: Run) -> dict[str, Any]:
 
 
 def _image_content(params: Mapping[str, str]) -> str | None:
-    """Return the hash of the sweep's images from its run's `params`; None if it was not recorded.
+    """Return the hash of the sweep's images, from `params`, the parameters of the launch's run; None if not recorded.
 
-    It is also None if the sweep's space varies the data set or its keys, because the trials may then have read
+    The result is also None if the sweep's space varies the data set or its keys, because the trials may then have read
     different images.
     """
     return None if any(key.startswith("space.data") for key in params) else params.get("images.content")

@@ -8,8 +8,8 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 REPORT, OTHER_REPORTS = "report", "reports"
-"""Artifact folders of a launch's run: `report` for the launch's own report, `reports` for those of several sweeps, or
-with a baseline that the user chose."""
+"""Artifact folders of a launch's run: `report` has the launch's own report. `reports` has all other reports, which
+are on several sweeps, or have a baseline that the user chose."""
 
 
 def read_text(client: MlflowClient, run_id: str, file: str) -> str:

@@ -25,7 +25,7 @@ METRIC_TAG = "mdr_tune.metric"
 SECOND_METRIC_TAG = "mdr_tune.second_metric"
 """Tags on the parent run with the names of the sweep's objectives. Every launch's run, and no other, has METRIC_TAG."""
 SESSION_TAG = "mdr_tune.session"
-"""Tag on the parent run: id of the session that last wrote into it, a blank, and the storage of that session."""
+"""Tag on the parent run: id of the session that last wrote into the run, a space, and the storage of that session."""
 ARM_TAG, CONFIG_TAG, SEED_INDEX_TAG = "arm", "config", "seed_index"
 OUTCOME_TAG, WHY_TAG, NOTES_TAG, DEVICE_TAG = "outcome", "why", "notes", "device"
 COMPILED_TAG = "compiled"
@@ -35,7 +35,7 @@ The value is taken from the configuration. That is safe, because a trial fails i
 network.
 """
 LOCAL_DRAWS_TAG = "differs_by_workers"
-"""Tag with the layers of a backbone that do not compute on several workers what they compute on one."""
+"""Tag with the layers of a backbone whose results depend on the number of workers."""
 EXPLOITED_TAG = "pbt.exploited"
 """Tag for human readers: a trial's changes by population based training, as text from `exploited_text`."""
 CHANGES_TAG = "mdr_tune.changes"
@@ -72,7 +72,7 @@ def trial_tags(record: TrialRecord, parent_run_id: str) -> dict[str, str]:
 def parameters_as_text(parameters: dict[str, Any]) -> str:
     """Return the sampled values `parameters` as JSON.
 
-    A very long value, such as a whole section of the configuration, is replaced by a short description.
+    A short description replaces a very long value, such as a whole section of the configuration.
     """
     short = {
         key: value if len(json.dumps(value)) <= _LONGEST_VALUE else describe_value(value)[:_LONGEST_VALUE]
@@ -110,7 +110,7 @@ def note_tags(record: TrialRecord) -> list[RunTag]:
 
 
 def changes_of(tagged: Mapping[str, str]) -> list[Change]:
-    """Return the changes by population based training that a run's tags, `tagged`, record.
+    """Return the changes by population based training that are recorded in `tagged`, the tags of a run.
 
     The new values of the parameters are missing from the changes if they were too long for a tag.
     """

@@ -1,4 +1,4 @@
-"""Write a sweep to MLflow: a parent run, a run for each trial, metrics of each epoch, checkpoints as artifacts.
+"""Write a sweep to MLflow: a parent run for the launch, a run for each trial, metrics, checkpoints as artifacts.
 
 Each trial has exactly one run, and each epoch is in its trial's run exactly once, even after errors and resumes. A run
 is found again by its tags. If the store did not take a write, the missing data are found and written later.
@@ -68,9 +68,8 @@ class Tracker:
         checkpoints: Which checkpoints of a trial become artifacts: that of the best epoch, the last one, or all.
         second_metric: Name of the second objective; None if there is one objective.
         repeat: Function that returns everything that is needed to repeat a trial, for the artifact `repeat.json` of the
-            trial's run. If it is None, no such artifact is written.
-        local_draws: Layers of the backbones that do not compute on several workers what they compute on one. All runs
-            get them as a tag.
+            trial's run. None: no such artifact is written.
+        local_draws: Layers of the backbones whose results depend on the number of workers. All runs get them as a tag.
         parent_run_id: Id of the parent run of a resumed launch, which keeps its parameters and files. If it is None, a
             parent run is created.
     """
@@ -147,7 +146,7 @@ class Tracker:
     def epoch_finished(self, record: TrialRecord) -> None:
         """Write the metrics of the last epoch in `record`, and the best value so far.
 
-        One call writes them together with epochs of the trial that have not been written yet.
+        Epochs of the same trial that still wait to be written are written in the same call.
         """
         metrics = epoch_metrics(record, len(record.history) - 1, self._metric)
         step = record.epochs
@@ -232,7 +231,7 @@ class Tracker:
         return [(best_epoch, "best")]
 
     def _put_seeds(self, record: TrialRecord, when: int) -> None:
-        """Write the mean of the best values of a configuration's seeds into the run of its first seed.
+        """Average the best values of a configuration's seeds, and write the mean into the run of the first seed.
 
         Only seeds that ran to their end count. Nothing is written if only one seed has started, or if none ran to its
         end.
@@ -274,7 +273,7 @@ class Tracker:
         self._put(record, "what was missing", lambda: self._write_missing(record, done, when))
 
     def _write_missing(self, record: TrialRecord, done: int, when: int) -> None:
-        """Write the epochs that a trial's run lacks, among the first `done` epochs, and the trial's tags.
+        """Write the first `done` epochs of a trial, as far as the trial's run lacks them, and the trial's tags.
 
         Each epoch is written in one call, so that the run never has only a part of an epoch.
         """
@@ -300,7 +299,7 @@ class Tracker:
     def test_scored(
         self, record: TrialRecord, metrics: Mapping[str, float], details: TestDetails | None = None
     ) -> None:
-        """Write the test `metrics` of a trial, the time of the evaluation and its `details` into the run of `record`.
+        """Write an evaluation on the test classes into the run of `record`'s trial: `metrics`, `details` and the time.
 
         If an earlier session wrote an evaluation of the same epoch, nothing is written.
         """
@@ -350,7 +349,7 @@ class Tracker:
         self._writer.wait()
 
     def close(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
-        """Close the parent run with `status`, even if it was closed before, and wait for all writes.
+        """Set the final `status` of the parent run, even if it was closed before, and wait for all writes.
 
         Raises:
             TrackingLost: The store did not take some of the writes.

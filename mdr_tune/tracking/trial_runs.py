@@ -69,7 +69,7 @@ class TrialRuns:
         return self._runs[name].run_id
 
     def open(self, record: TrialRecord) -> str:
-        """Return the id of the run of `record`'s trial, created if it is missing, reopened if the trial goes on."""
+        """Return the id of the run of `record`'s trial; create the run if missing, reopen it if the trial goes on."""
         run = self._runs.get(record.name) or self._find_or_make(record)
         if run.status != "RUNNING" and record.outcome == "running":
             self._client.update_run(run.run_id, status="RUNNING")
@@ -110,7 +110,7 @@ class TrialRuns:
         self._runs[record.name].num_params = count
 
     def is_complete(self, record: TrialRecord) -> bool:
-        """Say whether the run of `record`'s ended trial has all its epochs, its outcome and its final status."""
+        """Say whether the run of `record`'s ended trial has all epochs, the outcome and the final status."""
         run = self._runs.get(record.name)
         wanted = (str(record.epochs), record.outcome, STATUS[record.outcome])
         return run is not None and (run.complete, run.outcome, run.status) == wanted

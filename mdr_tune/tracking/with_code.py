@@ -42,12 +42,12 @@ mlflow.models.set_model(ModelWithCode())
 
 
 def model_input(model: EmbeddingModel, image_shape: ImageShape) -> tuple[tuple[int, ...], np.dtype]:
-    """Return the shape and the type of what `model` takes: uint8 images of `image_shape`, or float32 vectors (F,)."""
+    """Return the shape and dtype of one input of `model`: uint8 images of `image_shape`, or float32 vectors (F,)."""
     return (image_shape, np.dtype(np.uint8)) if model.takes_images else (image_shape[-1:], np.dtype(np.float32))
 
 
 def signature_of(model: EmbeddingModel, image_shape: ImageShape) -> ModelSignature:
-    """Return MLflow's signature of `model`: from its `model_input`, n of them, to float32 embeddings (n, D)."""
+    """Return MLflow's signature of `model`: n inputs as in `model_input` become embeddings (n, D) in float32."""
     shape, kind = model_input(model, image_shape)
     return ModelSignature(
         inputs=Schema([TensorSpec(kind, (-1, *shape))]),
@@ -66,7 +66,7 @@ def log_with_code(
     description: str,
     resize: int,
 ) -> str:
-    """Log `model`, whose trial has the configuration `config`, with its code, register it, and return its version.
+    """Log `model` with the user's code, register it, and return its version. `config` is that of the model's trial.
 
     The other arguments are those of `log_embedding_model`.
     """
@@ -114,7 +114,9 @@ def model_from(state_file: Path) -> EmbeddingModel:
 def network_with_code(
     folder: Path, uri: str, code: str | None, device: torch.device
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return the network of the model in `folder`, which `uri` names, with the user's own modules in the folder `code`.
+    """Return the network of the model in `folder`, built with the user's own modules in the folder `code`.
+
+    `uri` is the model's address, for messages.
 
     Raises:
         UserError: `code` is None or no folder, or the modules there do not make the network.

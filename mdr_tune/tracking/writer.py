@@ -20,7 +20,7 @@ GATHER_S = 1.0
 
 
 class TrackingLost(RuntimeError):  # noqa: N818
-    """Error after some writes to the store were given up; its text says which writes, and why."""
+    """Error after some writes to the store were given up; its text names these writes, and says why."""
 
 
 @dataclass
@@ -48,16 +48,15 @@ class _Item:
 class OrderedWriter:
     """Makes writes one after another on a thread.
 
-    Each is retried for up to `give_up_after_s` seconds, then counted as lost.
+    A write is retried for up to `give_up_after_s` seconds, then counted as lost. Each of the next writes is then tried
+    only once, until one succeeds. So a store that never comes back costs `give_up_after_s` once, and not once for each
+    write.
 
-    After a write was given up, each of the next writes is tried only once, until one succeeds. So a store that never
-    comes back costs `give_up_after_s` once, and not once for each write.
-
-    A write is either a function or a list of entries, such as the metrics of an epoch. A key names what a write belongs
-    to, such as a trial. Entries of the same key are written in one call if they are queued within `gather_s` seconds,
-    or while the thread is busy with earlier writes. But they are not joined if another write of the key was queued in
-    between. So the writes of a key keep their order, and the queue grows with the number of trials, not of epochs.
-    While entries wait, all writes that were queued after them wait too.
+    A write is either a function or a list of entries, such as the metrics of an epoch. Its key names a trial, for
+    example. Entries of the same key are written in one call if they are queued within `gather_s` seconds, or while the
+    thread is busy with earlier writes. But they are not joined if another write of the key was queued in between. So
+    the writes of a key keep their order, and the queue grows with the number of trials, not of epochs. While entries
+    wait, all writes that were queued after them wait too.
     """
 
     def __init__(self, give_up_after_s: float = GIVE_UP_AFTER_S, gather_s: float = GATHER_S) -> None:
@@ -78,8 +77,8 @@ class OrderedWriter:
     def put(self, what: str, write: Callable[[], None], key: str | None = None) -> None:
         """Queue `write`. If it fails, the message names it as `what`.
 
-        Entries of `key`, such as a trial, that are queued later are written after this write. If `key` is None, this
-        holds for the entries of all keys.
+        Entries of the same `key` that are queued later are written after this write. If `key` is None, this holds for
+        the entries of all keys.
         """
         with self._changed:
             if key is None:
@@ -89,7 +88,7 @@ class OrderedWriter:
             self._append(_Item(what, key, write))
 
     def put_entries(self, what: str, entries: list[Any], write: Callable[[list[Any]], None], key: str) -> None:
-        """Queue `entries` of `key`, which `write` writes in one call together with waiting entries of the same key.
+        """Queue `entries` of `key`. `write` gets them in one call, together with waiting entries of the same key.
 
         If the call fails, the message names the write as `what`.
         """

@@ -50,7 +50,7 @@ def test_numbers_and_figures(
 
 
 def test_another_budget_and_folder(capsys: pytest.CaptureFixture[str], storage: str, tmp_path: Path) -> None:
-    code, output = run(capsys, "cub_levels", "--storage", storage, "--epochs", "2", "--output", "here")
+    code, output = run(capsys, "cub_levels", "--storage", storage, "--epochs", "2", "--out", "here")
     assert code == 0
     assert output.startswith("cub_levels: mdr: best within 2 of 4 epochs, 11 trials")
     assert sorted(file.stem for file in (tmp_path / "here").iterdir()) == FIGURES
@@ -63,7 +63,7 @@ def test_another_budget_and_folder(capsys: pytest.CaptureFixture[str], storage: 
         (["--arm", "Triplets"], "--arm Triplets: cub_levels has mdr, triplet. Did you mean 'triplet'?"),
         (["--arm", "triplet"], "1 trial of the search triplet had an epoch or more, 8 are needed: search more trials"),
         (["--epochs", "5"], "0 trials of the search mdr had 5 epochs or more, 8 are needed: at least 8 had 4 epochs"),
-        (["--output", "/dev/null/x"], "cannot be written"),
+        (["--out", "/dev/null/x"], "cannot be written"),
     ],
 )
 def test_mistakes(capsys: pytest.CaptureFixture[str], storage: str, arguments: list[str], message: str) -> None:

@@ -93,7 +93,7 @@ def test_a_dry_run_says_nothing_of_data_that_are_there(capsys: pytest.CaptureFix
     assert "Not there yet" not in printed
     assert "\nImages are decoded by the launch, before its first worker: equal pixels in two splits are loo" in printed
     assert "Weights" not in printed
-    assert "images  evaluated     the middle 20 x 20 of 24 x 24 pixels, 83% of width and height" in printed
+    assert " evaluated     the middle 20 x 20 of 24 x 24 pixels, 83% of width and height" in printed
     assert "note:" not in printed
     assert not (own_folder / "cache").exists()
 
@@ -104,7 +104,7 @@ def test_a_dry_run_notes_that_an_evaluation_sees_little_of_a_picture(
     code, printed, _ = run(capsys, "--dry-run", "--set", "trial.data.image_size=12")
     assert code == 0
     seen = "the middle 12 x 12 of 24 x 24 pixels, 50% of width and height"
-    assert f"images  evaluated     {seen} " in printed
+    assert f" evaluated     {seen} " in printed
     assert f"note: an evaluation sees {seen}: to see more, set trial.data.resize: auto\n" in printed
 
 

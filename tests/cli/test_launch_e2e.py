@@ -143,7 +143,9 @@ def test_a_trial_is_repeated_to_the_bit(launched: Any) -> None:
     folder, _ = launched
     client, runs = client_and_runs(folder)
     run_id = runs["mdr-001"].info.run_id
-    done = run_python(folder, *MDR_TUNE, "rerun", run_id, "--tracking-uri", f"sqlite:///{folder}/runs/mlflow.db")
+    done = run_python(
+        folder, *MDR_TUNE, "rerun", "e2e", "mdr-001", "--tracking-uri", f"sqlite:///{folder}/runs/mlflow.db"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == f"mdr-001 (run {run_id}): 3 epochs again on 2 workers, cpu, seed 0"

@@ -13,12 +13,13 @@ from typing import Any
 
 import pyarrow.parquet
 import pytest
+from mlflow import MlflowClient
 from rich.console import Console, RenderableType
 
 from mdr_tune.cli.leaderboard_table import leaderboard_table
 from mdr_tune.records.recorded_sweep import SweepRecords
 from mdr_tune.report.leaderboard import leaderboard
-from mdr_tune.tracking.reader import read_sweep
+from mdr_tune.tracking.reader import read_sweep, trial_run_id
 from mdr_tune.tracking.tracker import Tracker
 from tests.cli.recorded_sweep import record_sweep
 from tests.cli.run_command import run_and_read
@@ -82,7 +83,7 @@ def test_csv_json_and_parquet_have_the_same_rows(
 ) -> None:
     as_json = json.loads(run(capsys, "cub_levels", "--storage", storage, "--format", "json")[1])
     as_csv = list(csv.DictReader(io.StringIO(run(capsys, "cub_levels", "--storage", storage, "--format", "csv")[1])))
-    code, _ = run(capsys, "cub_levels", "--storage", storage, "--format", "parquet", "--output", "board.parquet")
+    code, _ = run(capsys, "cub_levels", "--storage", storage, "--format", "parquet", "--out", "board.parquet")
     as_parquet = pyarrow.parquet.read_table(tmp_path / "board.parquet").to_pylist()
     assert code == 0
     assert as_parquet == as_json
@@ -90,13 +91,14 @@ def test_csv_json_and_parquet_have_the_same_rows(
     assert len(as_json) == 11
     best = as_json[0]
     assert (best["rank"], best["train/loss"], best["time/epoch_s"]) == (1, 0.25, 2.5)
+    assert best["run_id"] == trial_run_id(MlflowClient(f"sqlite:///{storage}/mlflow.db"), "cub_levels", best["trial"])
     assert float(as_csv[0]["mdr.weight"]) == best["mdr.weight"]
     assert as_json[-1]["outcome"] == "diverged"
     assert as_json[-1]["best"] is None
 
 
 def test_the_table_goes_to_a_file_too(capsys: pytest.CaptureFixture[str], storage: str, tmp_path: Path) -> None:
-    code, output = run(capsys, "cub_levels", "--storage", storage, "--output", "board.txt")
+    code, output = run(capsys, "cub_levels", "--storage", storage, "--out", "board.txt")
     assert (code, output) == (0, "")
     assert (tmp_path / "board.txt").read_text().startswith("cub_levels: 11 trials")
 
@@ -106,16 +108,31 @@ def test_the_table_goes_to_a_file_too(capsys: pytest.CaptureFixture[str], storag
     [
         (["cub_level"], "no sweep 'cub_level' in the MLflow store. Did you mean 'cub_levels'?"),
         (["cub_levels", "--sort", "val/recal_at_1"], "Did you mean 'val/recall_at_1'?"),
-        (["cub_levels", "--format", "parquet"], "name a file with --output FILE"),
-        (["cub_levels", "--watch", "--format", "csv"], "leave --format and --output out"),
+        (["cub_levels", "--format", "parquet"], "name a file with --out FILE"),
+        (["cub_levels", "--watch", "--format", "csv"], "leave --format and --out out"),
         (["cub_levels", "--top", "0"], "expected a whole number of at least 1"),
-        (["cub_levels", "--output", "/dev/null/x"], "cannot be written"),
+        (["cub_levels", "--out", "/dev/null/x"], "cannot be written"),
     ],
 )
 def test_mistakes(capsys: pytest.CaptureFixture[str], storage: str, arguments: list[str], message: str) -> None:
     code, output = run(capsys, *arguments, "--storage", storage)
     assert code == 2
     assert message in output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["cub_level", "mdr-001"], "no sweep 'cub_level' in the MLflow store. Did you mean 'cub_levels'?"),
+        (["cub_levels", "mdr-01"], "has no trial 'mdr-01': it has mdr-001, mdr-002, "),
+        (["cub_levels", "mdr-001", "mdr-002"], "name a sweep and one trial of it, or the id of the trial's run"),
+    ],
+)
+def test_a_trial_is_named_wrongly_in_a_rerun(
+    capsys: pytest.CaptureFixture[str], storage: str, words: list[str], message: str
+) -> None:
+    code, output = run_and_read(capsys, "rerun", *words, "--storage", storage)
+    assert (code, message in output) == (2, True), output
 
 
 def test_a_store_that_is_not_there_is_not_made(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

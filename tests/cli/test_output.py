@@ -65,6 +65,16 @@ def printed_result(width: int, plan: Plan, outcome: LaunchOutcome) -> list[str]:
 def test_the_plan_says_all_that_will_be_done() -> None:
     assert printed_plan(200, make_plan(notes=("loss.margin is fixed by --set",))) == [
         "mdr_levels: /data/runs/x.yaml",
+        "  trial   data               glyphs, 32 x 32 pixels in 1 channel",
+        "          augmentation       affine",
+        "          backbone           conv4, weights random",
+        "          embedding          size 128, mode rescale",
+        "          loss               triplet, margin searched",
+        "          miner              distance_weighted",
+        "          mdr                weight searched, levels searched, learn_levels true",
+        "          batch              size 128, images_per_class 4",
+        "          optimizer          adam, learning_rate 0.003",
+        "          training           epochs 8, iterations_per_epoch 10, batch_norm synced",
         "  space   mdr.levels.count   one of 2, 3, 5",
         "  space   mdr.levels.spread  1 to 5",
         "  space   mdr.weight         0.01 to 1, log scale",

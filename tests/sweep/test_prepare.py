@@ -195,7 +195,7 @@ def test_with_the_authors_protocol_validation_classes_fill_batches_too(images: P
         return sweep_of(data, metric, batch={"size": size, "images_per_class": 3}, protocol="paper")
 
     prepare_data(paper(24), no_progress)
-    assert check_data(paper(24, rank=11)) == []  # of 12 test images, 11 others
+    assert check_data(paper(24, rank=11))[0] == []  # of 12 test images, 11 others
     for refusing in (check_data, lambda sweep: prepare_data(sweep, no_progress)):
         with pytest.raises(UserError, match="8 classes make at most 24 images, which cannot fill a batch of 25"):
             refusing(paper(25))

@@ -16,9 +16,9 @@ _VALUE = "value"
 
 @dataclass(frozen=True)
 class _Named:
-    """Object that stands for a trial in calls of Tune's rules.
+    """Stand-in for a Tune trial in calls of Tune's rules.
 
-    Objects with the same id are equal, so a rule recognises a trial of an earlier session.
+    Objects with the same `trial_id` are equal, so a rule recognises a trial of an earlier session.
     """
 
     trial_id: str
@@ -68,7 +68,7 @@ def asha(num_lanes: int, max_epochs: int, grace_epochs: int, reduction_factor: i
 def median_stopping(num_lanes: int, grace_epochs: int, min_trials: int) -> EarlyStopping:
     """Return a scheduler for `num_lanes` lanes that stops trials by median stopping (Golovin et al., KDD 2017).
 
-    It may stop a trial after `grace_epochs` epochs, once `min_trials` trials have reported a value. No trial is paused.
+    A trial may be stopped from `grace_epochs` on, at an epoch that `min_trials` others have reached. None is paused.
     """
     rule = MedianStoppingRule(
         time_attr=TIME,
@@ -91,7 +91,7 @@ def replay(scheduler: LaneScheduler, reports: Sequence[tuple[str, int, float, bo
             which they came, without the trials of further seeds. The value is NaN for an epoch without a value.
 
     Returns:
-        Names of the trials that the scheduler stops at their last report and that had not ended when the session did.
+        Names of the trials to stop now: the scheduler stops them at their last report, but the session ended before.
     """
     metric = scheduler.metric or _VALUE  # Tune may not have set it yet
     scheduler.set_search_properties(metric, "max")

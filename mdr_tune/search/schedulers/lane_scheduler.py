@@ -22,7 +22,7 @@ class LaneScheduler(FIFOScheduler):
       the epoch is not counted again, and the decision after it stays the same. Tune needs that decision again, because
       it forgets a decision if the process is lost before Tune carries it out.
     - A result without the metric means that the trial failed; the scheduler ignores it.
-    - Trials whose config has `exempt` set are neither counted nor stopped.
+    - Trials whose config has `exempt` set, those of further seeds, are neither counted nor stopped.
 
     The metric is maximised; its name comes from Tune's TuneConfig.
     """
@@ -61,7 +61,7 @@ class LaneScheduler(FIFOScheduler):
     def _left(self, trial: Trial, last: tuple[int, float] | None) -> None:
         """Hook that is called when `trial` has ended.
 
-        `last` is its last epoch with the value, if `_decide` was not called for that epoch; otherwise None.
+        `last` is (epoch, value) of its last report, if `_decide` was not called for this report; otherwise None.
         """
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
@@ -75,12 +75,12 @@ class LaneScheduler(FIFOScheduler):
             self._added(trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Return the decision on `trial` after `result`: CONTINUE, PAUSE or STOP."""
+        """Return the decision on `trial` after the epoch of `result`: CONTINUE, PAUSE or STOP."""
         report = self._report(result)
         if _is_exempt(trial) or report is None:
             return str(self.CONTINUE)
         epoch, answer = self._answers[trial.trial_id]
-        if report[0] > epoch or (report[0] == epoch and answer == self.PAUSE):  # the trial may have left in between
+        if report[0] > epoch or (report[0] == epoch and answer == self.PAUSE):  # a lost trial has to wait anew
             answer = self._decide(trial, *report)
             self._answers[trial.trial_id] = (report[0], answer)
         return answer if report[0] >= epoch else str(self.CONTINUE)
@@ -105,7 +105,7 @@ class LaneScheduler(FIFOScheduler):
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Return the next trial; None if no trial is ready or no lane is free.
 
-        Without this limit, Tune would start all paused trials at once.
+        If the scheduler did not limit the number of running trials, Tune would start all paused trials at once.
         """
         live = live_trials(tune_controller)
         if sum(trial.status in BUSY for trial in live) >= self._num_lanes:

@@ -36,7 +36,7 @@ def make_scheduler(
         seed: Seed of the random choices of population based training.
         max_epochs: Number of epochs of the longest trial.
         num_lanes: Number of trials that can run side by side.
-        on_change: Called when a trial takes over the state of another one in population based training; see `OnChange`.
+        on_change: Function that population based training calls when a trial takes over a state; see `OnChange`.
         earlier: Number of configurations that the arm had before each extension of the search; empty if it was never
             extended.
     """

@@ -16,11 +16,11 @@ from mdr_tune.search.schedulers.perturbation import domain_of, perturb
 from mdr_tune.search.schedulers.rungs import Group, RungScheduler
 
 OnChange = Callable[[str, int, str, dict[str, Any]], None]
-"""Function that is called when a trial takes over another one's state: (name, epoch, other name, new parameters)."""
+"""Function that is called when a trial takes over a state: (trial, epoch, trial with the state, new parameters)."""
 
 
 class PopulationBasedTraining(RungScheduler):
-    """Replace the worst trials of a population by changed copies of the best ones each time that all trials are paused.
+    """Replace the worst trials of a population by changed copies of the best ones, every `interval_epochs` epochs.
 
     The population is all trials of the arm. A replaced trial takes over the checkpoint and the whole configuration of a
     better trial, and the values of `keys` are then perturbed. The random draws for a replaced trial depend only on the
@@ -29,14 +29,14 @@ class PopulationBasedTraining(RungScheduler):
     Args:
         num_lanes: Number of trials that can run side by side.
         arm: Arm whose trials are the population.
-        ends: See `RungScheduler`. The trials of an extension are a population of their own.
+        ends: Numbers of trials, see `RungScheduler`. The trials of an extension are a population of their own.
         seed: Seed of the random choice of the better trial and of the perturbation.
         max_epochs: Number of epochs of the longest trial.
         interval_epochs: Number of epochs between two decisions.
         quantile: Share of the population that is replaced, at most half. The number of trials is rounded up.
         keys: Dotted keys of the values that are perturbed.
-        resample: Probability that a value is not perturbed but drawn anew, if it is a searched one.
-        on_change: Called when a trial is replaced.
+        resample: Probability that the value of a searched key is drawn anew instead of perturbed.
+        on_change: Function that is called when a trial is replaced.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class PopulationBasedTraining(RungScheduler):
     def _take_over(self, trial: Trial, source: Trial, generator: random.Random) -> dict[str, Any]:
         """Let a paused `trial` go on from the checkpoint of `source`, and return its new parameters by dotted key.
 
-        Its configuration is that of `source`, perturbed with draws from `generator`.
+        Its new configuration is that of `source`, perturbed with draws from `generator`.
         """
         taken = {key: copy.deepcopy(source.config[key]) for key in ("trial", "parameters")}
         values = flatten(taken["trial"])

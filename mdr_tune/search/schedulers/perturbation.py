@@ -10,7 +10,7 @@ FACTORS = (0.8, 1.2)
 
 
 def draw(domain: Domain, generator: random.Random) -> Any:
-    """Draw a value from `domain` with `generator`, with the distribution that a random search uses."""
+    """Draw a value from `domain` with `generator`: uniformly, or log-uniformly from a `loguniform` range."""
     if domain.choice is not None:
         return generator.choice(domain.choice)
     low, high = domain.probes()
@@ -26,7 +26,7 @@ def domain_of(tree: tuple[Parameter, ...], key: str, parameters: dict[str, Any])
     """Return the domain that a trial's value at the dotted `key` was drawn from; None if the value was not drawn.
 
     `tree` has the parameters of the search space, and `parameters` the values that were drawn for the trial, by dotted
-    key. Of a choice between sections, only the section that the trial has is searched for the key.
+    key. If a section is a choice, only the branch that the trial took is looked into.
     """
     for parameter in tree:
         if parameter.key == key and parameter.is_drawn:

@@ -58,8 +58,8 @@ class RungScheduler(LaneScheduler, ABC):
     """Pause each trial at the rungs of its group. The group does not wait for trials that have ended.
 
     `num_lanes` trials can run side by side. `ends` are the numbers of trials that the search had before each extension,
-    and the number that it has now. Trials before and after such a number are in different groups, so that the decisions
-    on the first trials stay the same when a search is extended.
+    and the number that it has now. With (12, 18), trials 1 to 12 and trials 13 to 18 are in different groups, so that
+    the extension by 6 trials does not change the decisions on the first 12.
     """
 
     def __init__(self, num_lanes: int, ends: Iterable[int]) -> None:
@@ -74,7 +74,7 @@ class RungScheduler(LaneScheduler, ABC):
 
     @abstractmethod
     def _pass_rung(self, group: Group, epoch: int, tune_controller: Any) -> None:
-        """Stop or change trials of `group`, which all wait at the rung `epoch`. The other trials go on afterwards.
+        """Stop or change some trials of `group`, which all wait at the rung `epoch`. The rest go on unchanged.
 
         `tune_controller` is Tune's controller, which ends trials.
         """
@@ -110,7 +110,7 @@ class RungScheduler(LaneScheduler, ABC):
         The result is None if no trial may go on or no lane is free.
         """
         if not any(trial.status in BUSY for trial in live_trials(tune_controller)):
-            # Tune has just asked the search for a trial. Although a lane was free, it gave none: the search has ended
+            # Tune has just asked the search for a trial. Although a lane was free, the search gave none: it has ended
             # early, or it waits for the paused trials.
             self._ends.add(len(self._group_of))
         for group in self._groups:

@@ -10,9 +10,9 @@ from mdr_tune.sweep.stores import Stores
 
 
 def check_artifacts(stores: Stores, sweep_name: str) -> list[Problem]:
-    """Write, read and delete an artifact where those of the sweep will be; returns a problem if that fails.
+    """Write, read and delete an artifact where the sweep's artifacts will be; return a problem if that fails.
 
-    `sweep_name` is the name of the sweep's experiment, too. If the MLflow store of `stores` is local, nothing is
+    `sweep_name` is also the name of the sweep's MLflow experiment. If the MLflow store of `stores` is local, nothing is
     tested: its artifacts are in the storage folder, which is checked elsewhere.
     """
     if stores.artifact_root is not None:

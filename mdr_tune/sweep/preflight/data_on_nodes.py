@@ -26,11 +26,11 @@ ASK_TIMEOUT_S = 10.0
 def check_data(
     sweep: SweepConfig, names: dict[str, str], tell: Callable[[str], None], code: UserCode | None = None
 ) -> list[Problem]:
-    """Prepare weights and images of `sweep` on all nodes side by side; returns the problems of the nodes.
+    """Prepare weights and images of `sweep` on all nodes side by side; return the problems of the nodes.
 
     It is a problem, too, if a node's images differ from those of the driver's node, which are prepared already. `names`
-    has each node's name by the node's id in Ray; see `names_of`. `tell` is called with each line on the progress.
-    `code` is a copy of the user's own modules, which `sweep` names.
+    maps the id of each node in Ray to its name; see `names_of`. `tell` is called with each line on the progress. `code`
+    is a copy of the user's own modules, which `sweep` names.
     """
     here = contents(sweep)
     preparing = _start(sweep, names, code)
@@ -72,7 +72,7 @@ class _PreparingNode:
     since: float = field(default_factory=time.monotonic)
 
     def judged(self, here: dict[str, str]) -> list[Problem]:
-        """Fetch the result of the node's preparation; returns its problems.
+        """Fetch the result of the node's preparation, and return the node's problems.
 
         It is a problem, too, if the hashes of the node's data differ from `here`, those of the driver's node.
         """
@@ -87,7 +87,7 @@ class _PreparingNode:
         return [self._problem(differ)] if differ else []
 
     def looked_at(self) -> list[Problem]:
-        """Ask the node for its progress; returns a problem if there was no progress for STILL_FOR_S seconds."""
+        """Ask the node for its progress; return a problem if there was no progress for STILL_FOR_S seconds."""
         try:
             far = ray.get(self.actor.far.remote(), timeout=ASK_TIMEOUT_S)
         except GetTimeoutError:
@@ -116,7 +116,7 @@ class _Preparation:
         return self._far
 
     def prepare(self, sweep: str, code: UserCode | None) -> tuple[str | None, dict[str, str]]:
-        """Prepare this node for `sweep` (as JSON); returns an error's text or None, and the hashes of the data sets.
+        """Prepare this node for `sweep` (as JSON); return an error's text or None, and the hashes of the data sets.
 
         `code` is a copy of the user's own modules, if `sweep` names them.
         """
@@ -145,7 +145,7 @@ def _start(sweep: SweepConfig, names: dict[str, str], code: UserCode | None) -> 
 
 
 def _state(preparing: list[_PreparingNode]) -> str:
-    """Return a text on the number of nodes that are ready, and on the progress of the slowest other node."""
+    """Return a text on the number of nodes that are ready, and on the progress of the slowest node that is not."""
     waiting = [node for node in preparing if not node.is_done]
     behind = min(waiting, key=lambda node: node.far[1] / max(node.far[2], 1), default=None)
     ready = f"the images are prepared on {len(preparing) - len(waiting)} of {count(len(preparing), 'node')}"

@@ -1,6 +1,6 @@
 """Judge the facts that the probes report about the nodes: each function turns one kind of facts into problems or notes.
 
-`nodes` has the report of each node's probe by the node's name: the result of `probe.Probe.facts`, or a node's clock.
+The argument `nodes` maps the name of each node to the report of its probe, which `probe.Probe.facts` returns.
 """
 
 from collections.abc import Mapping
@@ -37,9 +37,9 @@ def of_versions(here: Mapping[str, str], nodes: Mapping[str, Mapping[str, Any]])
 def of_clocks(before: float, nodes: Mapping[str, float], after: float) -> list[Problem]:
     """Return a note for each node whose clock differs from the driver's by more than CLOCK_TOLERANCE_S.
 
-    With such a clock, the times in MLflow and in logs are misleading. `nodes` has the time on each node's clock.
-    `before` and `after` are the driver's times before it asked the nodes and after all had answered. All times are in
-    seconds since 1970.
+    With such a clock, the times in MLflow and in logs are misleading. `nodes` maps the name of each node to the time on
+    its clock. `before` and `after` are the driver's times before it asked the nodes and after all had answered. All
+    times are in seconds since 1970.
     """
     problems = []
     for node, said in nodes.items():
@@ -73,11 +73,11 @@ def of_collectives(nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
 
 
 def of_names(nodes: Mapping[str, Mapping[str, Any]], spans_nodes: bool) -> list[Problem]:
-    """Return a problem or a note for each of `nodes` whose host name stands for a loopback address or for no address.
+    """Return a problem or a note for each of `nodes` whose host name resolves to a loopback address or to none.
 
-    gloo gives the address of the host name to the other nodes, which cannot connect to such an address. It is a problem
-    if `spans_nodes`: the workers of a trial are certainly on several nodes. Otherwise it is a note, since they may
-    still be on several nodes when one node is full.
+    gloo gives the address of the host name to the other nodes, which cannot connect to a loopback address. This is a
+    problem if `spans_nodes`, which means that the workers of a trial are certainly on several nodes. Otherwise it is a
+    note, since they may still be on several nodes when one node is full.
     """
     problems = []
     for node, facts in nodes.items():
@@ -91,7 +91,7 @@ def of_names(nodes: Mapping[str, Mapping[str, Any]], spans_nodes: bool) -> list[
 
 
 def of_paths(unreadable: Mapping[str, list[str]]) -> list[Problem]:
-    """Return a problem for each path in `unreadable`, which has the paths that a node cannot read, by node."""
+    """Return a problem for each path in `unreadable`, which maps a node's name to the paths that it cannot read."""
     return [
         Problem("data", node, f"{path} is not there, or may not be read", BRING_DATA)
         for node, paths in unreadable.items()
@@ -102,7 +102,7 @@ def of_paths(unreadable: Mapping[str, list[str]]) -> list[Problem]:
 def of_gpus(node: str, counted: int, facts: Mapping[str, Any]) -> list[Problem]:
     """Return a problem for missing or faulty GPUs of `node`, and a note for each GPU that another process uses.
 
-    `counted` is the number of GPUs that Ray assigns to workers there; `facts` are those of `probe.gpus`.
+    `counted` is the number of GPUs that Ray assigns to workers there; `facts` is the result of `probe.gpus` there.
     """
     if "error" in facts:
         return [Problem("GPUs", node, f"torch cannot use them: {facts['error']}", "look at nvidia-smi there")]
@@ -122,7 +122,7 @@ def of_gpus(node: str, counted: int, facts: Mapping[str, Any]) -> list[Problem]:
 
 
 def of_network(unreachable: Mapping[str, list[str]]) -> list[Problem]:
-    """Return a problem for each node that cannot connect to the addresses which `unreachable` has under its name."""
+    """Return a problem for each node of `unreachable`, which maps its name to the addresses it cannot connect to."""
     fix = "open all ports between the nodes: DDP chooses one itself (on AWS: the nodes' security group, to itself)"
     return [
         Problem("network", node, f"no connection to {', '.join(others)}", fix)

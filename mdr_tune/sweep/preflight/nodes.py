@@ -17,7 +17,7 @@ ANSWER_TIMEOUT_S = 180.0
 
 
 class Nodes:
-    """The probes that run on the nodes of a cluster; `probes` has the handle of each node's probe by the node's name.
+    """The probes that run on the nodes of a cluster; `probes` maps the name of each node to the handle of its probe.
 
     A node that does not answer becomes one of the `problems`, and is not asked again.
     """
@@ -32,7 +32,7 @@ class Nodes:
         return list(self._probes)
 
     def ask(self, question: Callable[[str, Any], Any], timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
-        """Ask all nodes the same question side by side; returns the answers by the node's name.
+        """Ask all nodes the same question side by side; return the answers by the node's name.
 
         `question` takes a node's name and its probe; it calls the probe and returns Ray's reference to the answer.
         `timeout_s` is the time limit for all answers together, in seconds.

@@ -46,7 +46,7 @@ def contents(sweep: SweepConfig) -> dict[str, str]:
 def different_data(here: dict[str, str], there: dict[str, str]) -> str:
     """Return a text on the data sets that differ between two nodes; "" if none differs.
 
-    `here` and `there` are the hashes from `contents` on the driver's node and on another node.
+    `here` and `there` are the results of `contents` on the driver's node and on another node.
     """
     differ = sorted({name.split()[0] for name in here if here[name] != there.get(name)})
     return f"the images or splits of {', '.join(differ)} are not those of the driver's node" if differ else ""
@@ -57,8 +57,8 @@ class NodePreparation:
     """A callable that each worker of a lane runs before it takes commands, to check and prepare its node.
 
     A node may join the cluster long after the preflight, because the autoscaler started it or because it replaces a
-    node that was lost. If the node is prepared already, the call is quick. `versions` and `contents` are what the
-    functions of these names return on the driver's node. `uses_gpus` says whether each worker has a GPU.
+    node that was lost. If the node is prepared already, the call is quick. `versions` and `contents` are the results of
+    the functions of these names on the driver's node. `uses_gpus` says whether each worker has a GPU.
     """
 
     sweep: SweepConfig
@@ -98,7 +98,7 @@ class NodePreparation:
 
 
 def gpu_problems(address: str, device: "torch.device") -> list[Problem]:
-    """Compute a matrix product on `device`, this worker's GPU; returns a problem if it fails or is not that of the CPU.
+    """Compute a matrix product on `device`, this worker's GPU; return a problem if it fails or differs from the CPU's.
 
     `address` is that of this node.
     """

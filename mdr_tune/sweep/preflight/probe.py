@@ -74,7 +74,7 @@ def source_hash() -> str:
 
 
 def gpus() -> dict[str, Any]:
-    """Return what torch reports about this node's GPUs.
+    """Return a report on this node's GPUs, as torch sees them.
 
     torch runs in a process of its own with a time limit, since a faulty GPU may hang the process that uses it.
 
@@ -106,7 +106,7 @@ class Probe:
         Returns:
             These entries: `versions` and `gpus`, from the functions of these names; `environment`, the environment
             variables that gloo, NCCL and torch read; `name`, the host name; and `name_is`, the address that the host
-            name stands for, or "" if there is none.
+            name resolves to, or "" if there is none.
         """
         name = socket.gethostname()
         try:
@@ -137,7 +137,7 @@ class Probe:
             return None
 
     def listen(self, address: str) -> int:
-        """Open a port at the node's `address`, which stays open until the actor ends; returns the port's number."""
+        """Open a port at the node's `address`, which stays open until the actor ends; return the port's number."""
         self._listening = socket.socket()
         self._listening.bind((address, 0))
         self._listening.listen(BACKLOG)

@@ -23,7 +23,7 @@ class Problem:
 
 
 def as_lines(problems: Iterable[Problem]) -> list[str]:
-    """Return a line for each different one of `problems`, in their order. The line names all nodes that have it."""
+    """Return a line for each distinct problem in `problems`, in their order. It names all nodes with the problem."""
     nodes: dict[tuple[str, str, str], list[str]] = {}
     for problem in problems:
         found = nodes.setdefault((problem.check, problem.what, problem.remedy), [])
