@@ -122,7 +122,7 @@ def _prepare(data: DataConfig, console: Console) -> None:
 
 
 def run_list(_: argparse.Namespace, console: Console) -> int:
-    """Print the caches of images on this machine on `console`; return 0."""
+    """List the image caches of this machine on `console`; return 0."""
     from mdr_tune.data.images.abandoned import abandoned_sizes
     from mdr_tune.data.images.image_cache import FOLDER, cached_files
     from mdr_tune.util.disk_space import format_bytes

@@ -60,7 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command `launch`, which does what launch.py does, to `commands`, the commands of mdr-tune."""
+    """Add the command `launch`, the same as launch.py, to `commands`, the commands of mdr-tune."""
     parser = commands.add_parser("launch", help="run a sweep, as launch.py does", description=_DESCRIPTION)
     _add_arguments(parser)
     parser.set_defaults(run=run)

@@ -81,7 +81,7 @@ def print_plan(console: Console, plan: Plan) -> None:
 
 
 def _add_trial(table: Table, plan: Plan) -> None:
-    """Add rows on a trial of `plan` to `table`: settings, views of images, trained parts, weights, keys set by flags."""
+    """Add rows on a trial of `plan` to `table`: settings, views of images, trained parts, weights, keys of flags."""
     sweep = plan.sweep
     rows = list(trial_settings(sweep, plan.outline))
     views = [data.describe_evaluation() for data in section_variants(sweep.trial, sweep.space, "data")]

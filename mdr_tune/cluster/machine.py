@@ -1,4 +1,4 @@
-"""CPUs and GPUs to compute on: those of this machine, or those of a cluster and of nodes that may still join it."""
+"""The CPUs and GPUs to compute on, of this machine or of a cluster and the nodes that may still join the cluster."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +71,7 @@ class Machine:
     coming: tuple[ComingNodes, ...] = ()
 
     def worker_places(self, cpus: int, gpus: float, accelerator: str | None = None) -> int:
-        """Return how many workers fit on all possible nodes. The arguments are those of `Node.worker_places`."""
+        """Return how many workers fit on all possible nodes. For the arguments, see `Node.worker_places`."""
         return sum(node.worker_places(cpus, gpus, accelerator) for node in self.possible_nodes())
 
     def possible_nodes(self) -> list[Node]:

@@ -133,7 +133,7 @@ def _breakable(name: str) -> "Markup":
 
 
 def _data_uri(figure: ReportFigure) -> str:
-    """Return `figure` as a data URI for an `img` element, in which an SVG's ids cannot clash with those of others."""
+    """Return `figure` as a data URI for an `img` element, so that the ids in two SVGs cannot clash."""
     is_small = figure.svg.stat().st_size <= SVG_BYTES
     file, kind = (figure.svg, "svg+xml") if is_small else (figure.png, "png")
     return f"data:image/{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"

@@ -79,7 +79,7 @@ class Look:
 
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
-    """Use the reports' style for figures drawn in this context, and restore Matplotlib's settings afterwards."""
+    """Use the reports' style for figures drawn within the block, and restore Matplotlib's settings afterwards."""
     import matplotlib
 
     with matplotlib.rc_context(_PLOTS):

@@ -188,7 +188,7 @@ def _mapped(file: Path) -> pa.MemoryMappedFile:
 
 
 def _info(schema: pa.Schema) -> IndexInfo | None:
-    """Return the metadata in `schema`; None if the schema is not that of an index."""
+    """Return the metadata in `schema`; None if this is not the schema of an index file."""
     types = {field.name: field.type for field in schema}
     embedding = types.get("embedding")
     if types.get("path") != pa.string() or types.get("label") != pa.string():

@@ -71,7 +71,7 @@ def search_index(
 
 
 def _nearest(squares: torch.Tensor, rows: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the `top` smallest of `squares` for each query, ascending, and the entries of `rows` that belong to them.
+    """Return the `top` smallest of `squares` for each query, ascending, and the entries of `rows` at the same places.
 
     `squares` and `rows` are (Q, n): squared distances of queries to rows, and the rows' indices. Equal distances are
     ordered by row. Both results are (Q, top), or (Q, n) if n is less.

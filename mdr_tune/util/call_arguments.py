@@ -103,7 +103,7 @@ def call_arguments(function: Callable[..., Any], filled: Collection[str] = ()) -
     """Return the arguments that a sweep file may give to `function`: all but those in `filled`, which the trial gives.
 
     If a class takes `**kwargs`, the parameters of its base classes' constructors count, too, up to `torch.nn.Module`.
-    They are not required, since the class may give them to its base class itself.
+    These parameters are not required, since the class may give their values to its base class itself.
 
     Raises:
         CodeError: Python does not know the signature, or a parameter can only be given by position.

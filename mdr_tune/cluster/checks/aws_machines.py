@@ -33,7 +33,7 @@ def check_request(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_resources(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each number of CPUs or GPUs in `cluster` that is missing or not that of the instance type."""
+    """Yield a problem for each CPU or GPU number in `cluster` that is missing or does not fit the instance type."""
     if not cluster.is_aws:
         return
     for _, path, node_type in cluster.node_types():

@@ -55,7 +55,7 @@ def server_environment(settings: ServerSettings, base: Mapping[str, str] = os.en
     """Return all environment variables of the server's process under these `settings`.
 
     `base` is the environment of the process that starts the server. Only variables that every login sets are taken from
-    it, because a variable that the user has set in one shell would be missing after a reboot. The errors are those of
+    it, because a variable that the user has set in one shell would be missing after a reboot. For errors, see
     `read_environment_file`.
     """
     kept = {name: base[name] for name in _KEPT if name in base}

@@ -1,4 +1,4 @@
-"""The keepers, which run `mdr-tune mlflow-server run` again whenever it ends: systemd, or else supervisord.
+"""The keepers, which start `mdr-tune mlflow-server run` again whenever the server ends: systemd, or else supervisord.
 
 supervisord is used where systemd does not run, or where the user may not use it.
 """
