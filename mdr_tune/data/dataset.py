@@ -18,8 +18,8 @@ SearchSplitName = Literal["train", "validation"]
 class Images(Protocol):
     """Images that all have the same shape and are read by index, such as a uint8 tensor (n, C, H, W).
 
-    Other classes read images from a file or decode them. Each read of an image gives the same bytes, in every process.
-    `Vectors` are read like images, but are float32 (n, 1, 1, F).
+    Other implementations read images from a file or decode them. In every process, each read of an image gives the same
+    bytes. `Vectors` are read like images, but are float32 (n, 1, 1, F).
     """
 
     @property
@@ -33,11 +33,11 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, indices: torch.Tensor, /) -> torch.Tensor:
-        """Return a copy of the m images at `indices`, (m,) int64: (m, C, H, W) uint8 on the CPU, grey values or RGB."""
+        """Return a copy of the m images at `indices`, (m,) int64: (m, C, H, W) on the CPU. Images are grey or RGB."""
 
 
 class JoinedImages:
-    """All images of `first`, followed by all images of `second`, which must have the same shape."""
+    """All images of `first`, followed by all images of `second`. Raise ValueError if their (C, H, W) differ."""
 
     def __init__(self, first: Images, second: Images) -> None:
         if first.shape[1:] != second.shape[1:]:
@@ -51,7 +51,7 @@ class JoinedImages:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the numbers."""
+        """Type of the numbers: uint8 for images, float32 for vectors."""
         return self._first.dtype
 
     def __len__(self) -> int:
@@ -76,7 +76,8 @@ class ImageSplit:
             one split may begin above 0 and have gaps.
         gallery: images that an evaluation compares with `images`, which are then the queries. Equal labels mean the
             same class in both. None: `images` are compared with each other.
-        pictures: the images to show, where `images` are vectors that were computed from them.
+        pictures: the images from which a frozen network made the vectors `images`, to show in reports. None: `images`
+            are shown.
     """
 
     images: Images
@@ -117,7 +118,7 @@ class ImageDataset:
 
     Attributes:
         name: name of the data set.
-        splits: splits by name.
+        splits: the splits `train` and `validation` by name; only `train` after `with_all_training_classes`.
         recall_ks: values of K for which Recall@K is reported on this data set.
         content: hash of all images and their splits, including the test split; empty if no hash is known.
         cache_file: file of decoded images that the images are read from; None if there is no such file.
@@ -135,18 +136,18 @@ class ImageDataset:
         return tuple(self.splits["train"].images.shape[1:])
 
     def input_shape(self, image_size: int | None) -> tuple[int, ...]:
-        """Return the network's input shape (C, H, W): crops of `image_size` pixels, or whole images if it is None."""
+        """Return the network's input shape (C, H, W). H and W are `image_size`; None: those of the whole images."""
         channels, height, width = self.image_shape
         return (channels, height, width) if image_size is None else (channels, image_size, image_size)
 
     def with_all_training_classes(self) -> "ImageDataset":
-        """Return a data set without a validation split, whose training split also has the validation classes."""
+        """Return the data set with the validation classes moved into the training split, and no validation split."""
         train, validation = self.splits["train"], self.splits["validation"]
         joined = ImageSplit(JoinedImages(train.images, validation.images), torch.cat([train.labels, validation.labels]))
         return replace(self, splits={"train": joined})
 
     def split(self, name: SearchSplitName) -> ImageSplit:
-        """Return the split `name`, or raise ValueError if there is no such split. The test split is never there."""
+        """Return the split `name`, `train` or `validation`. Raise ValueError if the data set has no such split."""
         if name not in self.splits:
             raise ValueError(
                 f"{self.name} has no split {name!r} to search on; choose one of {', '.join(self.splits)} "
@@ -156,7 +157,7 @@ class ImageDataset:
 
 
 class OpenedDataset(NamedTuple):
-    """A data set with all its splits: `searched`, which `load_dataset` returns, and `test`, for `read_test_split`."""
+    """All splits of a data set: train and validation (`searched`, which `load_dataset` returns), and `test`."""
 
     searched: ImageDataset
     test: ImageSplit

@@ -26,17 +26,17 @@ class DataSource(Protocol):
         """Return all settings that the images and their splits depend on, as values that JSON can hold."""
 
     def listed(self) -> ListedDataset | None:
-        """List the image files, draw the splits, and check both. Return None if the data set has no image files."""
+        """Return the data set's image files in splits, all checked. Return None if it has no image files."""
 
     def open(self, folder: Path, progress: Progress) -> OpenedDataset:
-        """Open a data set without image files, such as `glyphs`, in the cache folder `folder`. Report to `progress`."""
+        """Open a data set without image files, such as `glyphs`. `folder` is the cache folder. Report to `progress`."""
 
 
 def load_dataset(data: DataSource, progress: Progress = no_progress) -> ImageDataset:
     """Open the data set `data`, and return its training and validation classes.
 
     The first call on a machine decodes all images, and keeps them in the cache folder unless the data set sets
-    `cache: false`. It calls `progress` meanwhile. Later calls in this process with equal settings open nothing again.
+    `cache: false`. It calls `progress` meanwhile. Later calls in this process with equal settings return at once.
 
     Raises:
         UserError: files are missing or corrupt, the splits cannot be drawn, or the cache folder cannot be written to.
@@ -54,15 +54,15 @@ def read_test_split(data: DataSource) -> ImageSplit:
 
 
 def outline_files(*ways: DataSource) -> DatasetOutline:
-    """Return the number of images of each class, and check the image files of a data set without decoding an image.
+    """Check the image files of a data set without decoding an image. Return the number of images of each class.
 
     If the images have been decoded before, the checks and errors are those of `load_dataset`. Otherwise, all files must
     exist, the disk must have room for their cache, and no file may be a copy of a file in another split. Copies are
     allowed if the data set keeps duplicates or skips corrupt images. Nothing is written to the disk. The list of files
     is kept in memory for the next `load_dataset`.
 
-    `ways` are descriptions of the same data set, one for each way in which it will be opened. They may differ in
-    `resize`, `image_size` and `cache` only.
+    `ways` are descriptions of one data set, such as those of trials that search `resize`. They may differ in `resize`,
+    `image_size` and `cache` only.
     """
     folder = check_cache_dir()
     wanted = {_key(way, folder): way for way in ways}
@@ -73,12 +73,12 @@ def outline_files(*ways: DataSource) -> DatasetOutline:
 
 
 def is_decoded(data: DataSource) -> bool:
-    """Return whether this process has opened the data set `data`, so that all of its images have been decoded once."""
+    """Return whether this process has opened the data set `data`. If so, all of its images have been decoded once."""
     return _key(data, check_cache_dir()) in _opened
 
 
 def split_sizes(data: DataSource) -> dict[str, tuple[int, int]]:
-    """Return the number of images and the number of classes of each part of the data set `data`, by the part's name.
+    """Return (number of images, number of classes) of each part of the data set `data`, by the name of the part.
 
     The parts are `train`, `validation` and `test`. A test split with a gallery is two parts, `test queries` and
     `test gallery`. Errors are those of `load_dataset`.
@@ -117,9 +117,9 @@ def _open(data: DataSource, progress: Progress = no_progress) -> OpenedDataset:
 def _look_at(ways: Mapping[_Key, DataSource]) -> None:
     """List and check a data set of image files, and keep the result. Do nothing for a data set without image files.
 
-    Each description whose images have been decoded before is opened and kept in `_opened`. For the others, the list of
-    files is kept in `_listed`. `ways` are descriptions of the same data set, by key, which differ in `resize` and
-    `cache` only.
+    `ways` has descriptions of one data set, by their `_key`. They differ in `resize` and `cache` only. If the images of
+    a description have been decoded before, the opened data set is kept in `_opened`. If not, the list of its files is
+    kept in `_listed`.
     """
     listed = next(iter(ways.values())).listed()
     if listed is None:

@@ -42,20 +42,17 @@ GLYPHS = DatasetOutline("glyphs", *(SplitOutline((12,) * classes) for classes in
 
 
 def largest_batch(class_sizes: Sequence[int], images_per_class: int) -> int:
-    """Return the size of the largest batch that takes at most `images_per_class` images from each class.
-
-    `class_sizes` has the number of images of each class.
-    """
+    """Return the size of the largest batch with at most `images_per_class` images from each class of `class_sizes`."""
     return sum(min(size, images_per_class) for size in class_sizes)
 
 
 def why_unfillable(class_sizes: Sequence[int], batch_size: int, images_per_class: int) -> str | None:
-    """Return a message that says why a batch cannot be filled if each class is used once; None if it can be filled.
+    """Return a message if a batch cannot be filled when each class is drawn at most once; None if it can be filled.
 
     Args:
         class_sizes: number of images of each class.
         batch_size: number of images in the global batch.
-        images_per_class: number of images that are drawn from a class. A class with fewer images gives all it has.
+        images_per_class: number of images that are drawn from a class. If a class has fewer images, all are drawn.
     """
     most = largest_batch(class_sizes, images_per_class)
     if most >= batch_size:

@@ -14,10 +14,9 @@ def prefetch(read: Callable[[Item], Result], items: Iterable[Item], depth: int =
     """Yield `read(item)` for each of `items`, in order, while up to `depth` further items are read in the background.
 
     Reading begins at the first `next`. One background thread calls `read` for one item at a time, and the caller's
-    thread iterates over `items`, which may be infinite. When the generator is exhausted, raises or is closed, the
-    background thread finishes its current item and ends. With `depth` 0 there is no background thread: the caller's
-    thread reads each item when it is asked for. If `read` raises an error, the generator raises it in place of the
-    result and ends.
+    thread iterates over `items`, which may be infinite. If `read` raises an error, the generator raises the error in
+    place of the result and ends. When the generator ends or is closed, the background thread finishes its current item
+    and ends, too. With `depth` 0 there is no background thread: the caller's thread reads each item when it is needed.
 
     Example:
         >>> list(prefetch(len, ["a", "bc", ""]))

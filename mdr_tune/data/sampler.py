@@ -14,7 +14,7 @@ class BatchSampler:
     all, if the class has fewer) are drawn without replacement, until the batch is full. Images beyond `batch_size` are
     cut off, so the last class may give fewer. No class is drawn twice for one batch. Batches are independent.
 
-    One generator, seeded with `derive_seed("sampler", seed, epoch)`, draws all batches of an epoch. So they depend
+    One generator, seeded with `derive_seed("sampler", seed, epoch)`, draws all batches of an epoch. So batches depend
     neither on the number of ranks nor on earlier epochs, and the first batches stay the same if more are drawn.
 
     Source: the sampler of the authors' code for Kim & Park, AAAI 2021 (arXiv 2102.04223).
@@ -26,7 +26,7 @@ class BatchSampler:
         seed: the trial's seed.
 
     Raises:
-        ValueError: a number is out of range, or a batch cannot be filled if each class is used once.
+        ValueError: a number is out of range, or a batch cannot be filled when each class is drawn at most once.
 
     Example:
         >>> labels = torch.arange(10).repeat_interleave(6)
@@ -59,7 +59,7 @@ class BatchSampler:
         self.seed = seed
 
     def epoch_batches(self, epoch: int, num_batches: int) -> torch.Tensor:
-        """Return the image indices of the first `num_batches` batches of `epoch`, (num_batches, batch_size) int64."""
+        """Return the image indices of `num_batches` batches of `epoch` (from 0), (num_batches, batch_size) int64."""
         if epoch < 0 or num_batches < 0:
             raise ValueError(f"epoch and num_batches must not be negative, got {epoch} and {num_batches}")
         generator = np.random.default_rng(derive_seed("sampler", self.seed, epoch))

@@ -9,7 +9,7 @@ def derive_seed(*parts: int | str) -> int:
 
     By convention, the first part names the code that uses the seed, as in `derive_seed("sampler", seed, epoch)`. So the
     random numbers of a trial's sampler and of its augmentation are unrelated. The seed is the upper 63 bits of an
-    8-byte BLAKE2b digest of the parts, each with its type and length. Unlike `hash`, it is the same in all processes.
+    8-byte BLAKE2b digest of the parts, each with its type and length. Unlike `hash()`, it is the same in all processes.
 
     Raises:
         TypeError: a part is neither an integer nor a string.

@@ -10,12 +10,12 @@ from mdr_tune.util.files import atomic_write
 
 
 class Vectors:
-    """The n vectors of F numbers in a file that `write_vectors` wrote.
+    """The n vectors of F numbers in a file that `write_vectors` wrote, as `Images`.
 
-    A vector is read as a picture of one row: (1, 1, F) float32. So it passes through all code that reads images.
+    A vector is read as an image of one row, (1, 1, F) float32, so that all code that reads images can read vectors.
 
     Raises:
-        ValueError: the file holds no float32 (n, F).
+        ValueError: the file holds no float32 array (n, F).
         OSError: the file cannot be read.
     """
 
@@ -43,7 +43,7 @@ class Vectors:
 def write_vectors(file: Path, count: int, size: int, blocks: Iterable[np.ndarray]) -> None:
     """Write the `count` vectors of `size` numbers in `blocks`, arrays (m, size), to `file`, in numpy's format npy.
 
-    The complete file appears at the end. Raise ValueError if the blocks have another number of vectors.
+    The file appears only when it is complete. Raise ValueError if `blocks` do not have `count` vectors together.
     """
     written = 0
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype("<f4")), "fortran_order": False, "shape": (count, size)}

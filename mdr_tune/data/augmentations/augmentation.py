@@ -16,7 +16,7 @@ class Augmentation(Protocol):
     """
 
     def output_size(self, image_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Return the results' height and width in pixels. Raise ValueError if images of `image_shape` are too small."""
+        """Return the results' height and width (pixels). Raise ValueError if `image_shape` (C, H, W) is too small."""
 
     def draw(self, batch_size: int, image_shape: tuple[int, ...], seed: int, epoch: int, step: int) -> torch.Tensor:
         """Draw random numbers for a global batch of `batch_size` images: (batch_size, k) float32 on the CPU.
@@ -36,7 +36,7 @@ class Augmentation(Protocol):
 
 
 class Affine:
-    """A small rotation, scaling and shift (`augment_affine`), followed by a centre crop.
+    """An `Augmentation` by a small random rotation, scaling and shift (`augment_affine`), followed by a centre crop.
 
     `image_size` is the height and width of the crop in pixels; None keeps the whole image.
     """
@@ -60,7 +60,7 @@ class Affine:
 
 
 class CenterCrop:
-    """An augmentation without random changes, which returns a view of the middle of each image.
+    """An `Augmentation` without random changes, which returns a view of the middle of each image.
 
     `image_size` is the height and width of the crop in pixels; None keeps the whole image.
     """

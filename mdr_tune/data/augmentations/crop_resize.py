@@ -14,17 +14,17 @@ Interpolation = Literal["lanczos", "bicubic", "bilinear"]
 def crop_resize(images: torch.Tensor, boxes: torch.Tensor, size: int, interpolation: Interpolation) -> torch.Tensor:
     """Cut a box out of each image, resize it as Pillow does, and mirror it if its row in `boxes` says so.
 
-    On a CPU, torch's kernels for uint8 resize one image after the other, which is the fastest method there. They
-    resample rows before columns. Their pixels equal Pillow's, except for occasional differences in rounding. (Pillow 13
-    resamples columns first where that is less work. Values outside of 0..255 are cut off in between, so a few pixels
-    differ by more.) On a GPU, `resample` is called, and its result is not rounded. torch has no Lanczos kernel for
-    GPUs, and calls for single images would keep the CPU busy.
+    On a CPU, torch's kernels for uint8 resize one image after the other, which is the fastest method there. They resize
+    the width first, then the height. Their pixels equal Pillow's, except for occasional differences in rounding. (A few
+    pixels differ by more where Pillow 13 resizes the height first, because values are clipped to 0..255 after each
+    step.) On a GPU, `resample` is called, and its result is not rounded. torch has no Lanczos kernel for GPUs, and
+    calls for single images would keep the CPU busy.
 
     Args:
         images: (n, C, H, W) uint8. Channels-last memory is the fastest.
-        boxes: (n, 5), on the CPU: top, left, height and width in whole pixels, then 1 if the image is mirrored, else 0.
+        boxes: (n, 5), on the CPU: top, left, height and width in whole pixels, then 1 to mirror left to right, else 0.
         size: height and width of the results in pixels.
-        interpolation: name of the resampling filter.
+        interpolation: name of the resampling filter, "lanczos", "bicubic" or "bilinear".
 
     Returns:
         (n, C, size, size), contiguous: uint8 on a CPU, float32 in 0..255 elsewhere. Each image is computed on its own.
@@ -43,23 +43,23 @@ def crop_resize(images: torch.Tensor, boxes: torch.Tensor, size: int, interpolat
 
 
 def _lanczos_by_pillow(image: torch.Tensor, size: int) -> torch.Tensor:
-    """Resize one image, (C, H, W) uint8, as torch does from 2.12 on. Earlier versions have no Lanczos kernel."""
+    """Resize one image, (C, H, W) uint8, with Pillow as torch 2.12 does. Earlier torch has no Lanczos kernel."""
     channels = [Image.fromarray(channel.numpy()) for channel in image]
-    steps = (size, image.shape[1]), (size, size)  # rows before columns
+    steps = (size, image.shape[1]), (size, size)  # (width, height): the width first
     for step in steps:
         channels = [channel.resize(step, Image.Resampling.LANCZOS) for channel in channels]
     return torch.stack([torch.from_numpy(np.array(channel)) for channel in channels])
 
 
 def resample(images: torch.Tensor, boxes: torch.Tensor, size: int, interpolation: Interpolation) -> torch.Tensor:
-    """Do what `crop_resize` does, with two matrix products for all images: (n, C, size, size) float32 in 0..255.
+    """Crop, resize and mirror all images by two matrix products: (n, C, size, size) float32 in 0..255.
 
-    The first product resamples rows, and the second one columns. After each, values outside of 0..255 are cut off.
-    Nothing is rounded. A slice of a batch gives that slice of the batch's result, up to the precision of float32.
+    The first product resizes the width, and the second one the height. After each, values are clipped to 0..255, but
+    not rounded. The result for an image does not depend on the other images, up to the precision of float32.
 
     Args:
         images: (n, C, H, W), values in 0..255, on any device.
-        boxes: (n, 5) on the device of `images`, with the columns that `crop_resize` takes.
+        boxes: (n, 5) on the device of `images`, with the columns that `crop_resize` explains.
         size: height and width of the results in pixels.
         interpolation: name of the resampling filter.
     """
@@ -82,19 +82,19 @@ def _weights(
     kernel: Callable[[torch.Tensor], torch.Tensor],
     reach: float,
 ) -> torch.Tensor:
-    """Return the weight of each input pixel in each output pixel along one side, (n, size, pixels).
+    """Return the weight of each input pixel in each output pixel along one axis (x or y), (n, size, pixels).
 
     The weights of an output pixel sum to 1. The kernel is centred on the output pixel. If a box is made smaller, the
     kernel is made wider by the same factor.
 
     Args:
-        start: (n,) first pixel of each box along this side.
-        length: (n,) length of each box along this side in pixels.
-        mirrored: (n,) 1 for boxes that are mirrored along this side, else 0.
-        pixels: length of the images along this side.
-        size: length of the results along this side in pixels.
+        start: (n,) first pixel of each box along this axis.
+        length: (n,) length of each box along this axis in pixels.
+        mirrored: (n,) 1 for boxes that are mirrored along this axis, else 0.
+        pixels: length of the images along this axis.
+        size: length of the results along this axis in pixels.
         kernel: function that returns the weights at given distances from the middle of the output pixel.
-        reach: distance beyond which the kernel is zero.
+        reach: distance beyond which the kernel is zero, in the unit that `_KERNELS` explains.
     """
     start, length, mirrored = (column[:, None, None] for column in (start, length, mirrored))  # (n, 1, 1)
     output = torch.arange(size, device=start.device)[:, None]  # (size, 1)
@@ -121,7 +121,8 @@ def _bilinear(x: torch.Tensor) -> torch.Tensor:
     return 1 - x.abs()
 
 
-# Kernels, with the distance beyond which they are zero: in output pixels, or input pixels where a box is made larger.
+# Kernels, each with the distance beyond which it is zero. Distances are in output pixels if a box is made smaller, and
+# in input pixels if it is made larger.
 _KERNELS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], float]] = {
     "lanczos": (_lanczos, 3.0),
     "bicubic": (_bicubic, 2.0),

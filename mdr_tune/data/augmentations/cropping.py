@@ -6,8 +6,8 @@ import torch
 def center_crop(images: torch.Tensor, size: int) -> torch.Tensor:
     """Return the middle of each of `images`, (n, C, H, W), as a view (n, C, size, size).
 
-    If the margins on two sides cannot be equal, the crop lies where torchvision's `CenterCrop` puts it: the margin at
-    the top or left is half of the difference in size, and x.5 is rounded to the even number.
+    The margin at the top (or left) is half of the difference in height (or width). A margin of x.5 pixels is rounded to
+    the even number, as in torchvision's `CenterCrop`.
 
     Raises:
         ValueError: `size` is not positive, or larger than the images.

@@ -53,9 +53,9 @@ def draw_boxes(
 
 
 def _central_box(height: int, width: int, ratio: Sequence[float]) -> tuple[int, int, int, int]:
-    """Return (top, left, height, width) of the largest box in the middle of an image with a shape within `ratio`.
+    """Return (top, left, height, width) of the largest box in the middle of an image of `height` x `width` pixels.
 
-    `height` and `width` are those of the image. `ratio` has the least and the largest width / height of the box.
+    `ratio` has the least and the largest width / height that the box may have.
     """
     box_height, box_width = height, width
     if width / height < ratio[0]:
@@ -68,19 +68,19 @@ def _central_box(height: int, width: int, ratio: Sequence[float]) -> tuple[int, 
 class RandomResizedCrop:
     """An `Augmentation` that cuts a random part out of each image, resizes it to a square, and mirrors it at random.
 
-    The part is resized with antialiasing. The default filter is Lanczos', which the authors use, in Pillow. With it,
-    pixels of photos differ from the authors' by 0.04 grey values on average (0.3 on a GPU, where pixels are not
-    rounded); with the bicubic filter by 1.0, and with the bilinear one by 2.1 (see test_crop_resize.py).
+    The part is resized with antialiasing. The default filter is Lanczos', as in the authors' code, which calls Pillow.
+    With this filter, pixels of photos differ from those of the authors' code by 0.04 grey values on average (0.3 on a
+    GPU, where pixels are not rounded); with bicubic by 1.0, and with bilinear by 2.1 (see test_crop_resize.py).
 
     Args:
         image_size: height and width of the results in pixels; None: the height of the images for both.
         scale: least and largest share of the image's area that is cut out.
         ratio: least and largest width / height of the part that is cut out.
         flip: probability that an image is mirrored, left to right.
-        interpolation: name of the resampling filter.
+        interpolation: name of the resampling filter, "lanczos", "bicubic" or "bilinear".
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: a number is out of range, or `interpolation` is no such name.
     """
 
     def __init__(
@@ -111,11 +111,10 @@ class RandomResizedCrop:
         return size, size
 
     def draw(self, batch_size: int, image_shape: tuple[int, ...], seed: int, epoch: int, step: int) -> torch.Tensor:
-        """Choose at random, for each image of a global batch, the part to cut out, and whether the part is mirrored.
+        """Draw for each image of a global batch the part to cut out and whether to mirror it: (batch_size, 5) float32.
 
-        One generator, seeded with `derive_seed("random_resized_crop", seed, epoch, step)`, draws the numbers row by
-        row. The result is (batch_size, 5) float32: top, left, height, width within `image_shape`, and 1 to mirror, else
-        0.
+        The columns are top, left, height and width of the part in pixels, and 1 to mirror, else 0. One generator,
+        seeded with `derive_seed("random_resized_crop", seed, epoch, step)`, draws row after row.
         """
         generator = np.random.default_rng(derive_seed("random_resized_crop", seed, epoch, step))
         uniform = generator.random((batch_size, 2 * ATTEMPTS + 3))
@@ -124,10 +123,10 @@ class RandomResizedCrop:
         return torch.from_numpy(params.astype(np.float32))
 
     def __call__(self, images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-        """Cut out, resize and mirror each of `images` by its row of `params`, which are rows of the result of `draw`.
+        """Cut out, resize and mirror each of `images` by its row of `params`, which `draw` drew for these images.
 
         `images` are (n, C, H, W) uint8 on any device, and `params` (n, 5) on the CPU. The result, (n, C, *output_size),
-        is uint8 on a CPU, and float32 in 0..255 on another device. Each image is computed on its own.
+        is uint8 on a CPU, and float32 in 0..255 on another device. Wrong shapes are a ValueError.
         """
         if images.ndim != 4 or params.shape != (len(images), 5):
             raise ValueError(

@@ -55,7 +55,7 @@ def prepare(cache_dir: Path) -> Path:
 
 
 def open_glyphs(cache_dir: Path) -> OpenedDataset:
-    """Open the data set. Its letters are rendered first if the cache folder `cache_dir` does not have them.
+    """Open the data set `glyphs`. Its images are rendered first if the cache folder `cache_dir` does not have them.
 
     The images of each split, (n, 1, 32, 32), are views of the memory-mapped file. Processes share the pages of the
     file. If a process writes into the images, only its own copy changes (copy-on-write).
@@ -76,7 +76,7 @@ def open_glyphs(cache_dir: Path) -> OpenedDataset:
 
 
 def split_letters() -> dict[str, list[int]]:
-    """Return the code points of each split's classes, in the order of their labels.
+    """Return the code points of each split's classes, by name of the split, in the order of their labels.
 
     The `distinct_letters` are put in a seeded random order, divided by `SPLIT_PERCENT`, and sorted within each split.
     Labels are numbered from 0 through all splits, in the order of `SPLIT_NAMES`.
@@ -112,7 +112,10 @@ def _names(ids: np.ndarray, names: tuple[str, ...]) -> pa.DictionaryArray:
 
 
 def _open(path: Path) -> tuple[pa.RecordBatch, np.ndarray]:
-    """Map the cached file at `path` into memory. Return its record batch and its images, (n, 1, 32, 32) uint8 views."""
+    """Map the file at `path` into memory. Return its record batch, and views of its images, (n, 1, 32, 32) uint8.
+
+    Raise _CorruptFileError if the file cannot be opened or does not match its checksum.
+    """
     try:
         with path.open("rb") as file:
             # Not pa.memory_map, which maps read-only: an in-place operation on such a tensor is a segfault.

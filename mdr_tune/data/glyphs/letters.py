@@ -58,7 +58,7 @@ def distinct_letters() -> tuple[int, ...]:
 
 
 def _outline(font: ft2font.FT2Font, code: int) -> bytes:
-    """Return the contours of the letter `code` of `font` in font units, moved so that the leftmost point has x = 0."""
+    """Return the contours of the letter `code` in units of `font`, the leftmost point at x = 0, as bytes to compare."""
     font.load_char(code, flags=ft2font.LoadFlags.NO_SCALE)
     vertices, path_codes = font.get_path()  # (p, 2) float, (p,) uint8
     drawn = path_codes != Path.CLOSEPOLY  # a closing entry's vertex is a meaningless (0, 0)

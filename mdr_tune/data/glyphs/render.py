@@ -28,7 +28,7 @@ NOISE_STD_RANGE = (5.0, 25.0)  # standard deviation of the noise, in grey values
 
 
 def parameters() -> dict[str, object]:
-    """Return this module's public constants, by name. The images depend on them, and so does the cached file's name."""
+    """Return this module's public constants, by name. The images and the name of their file depend on them."""
     return {name: value for name, value in sorted(globals().items()) if name.isupper() and name[0] != "_"}
 
 
@@ -64,7 +64,7 @@ class GlyphRenderer:
         return image
 
     def _draw(self, code: int) -> tuple[Image.Image, int]:
-        """Return a canvas with the letter `code` in its centre, and the letter's longer side in pixels."""
+        """Return a drawing with the letter `code` in its centre, and the longer side of the letter in pixels."""
         left, top, right, bottom = self._font.getbbox(chr(code))
         canvas = Image.new("L", (CANVAS_SIZE, CANVAS_SIZE))
         origin = ((CANVAS_SIZE - left - right) / 2, (CANVAS_SIZE - top - bottom) / 2)
@@ -82,7 +82,7 @@ _UNIFORM_BOUNDS = tuple(
 def _inverse_affine(
     angle: float, zoom: float, shear: float, shift_x: float, shift_y: float
 ) -> tuple[float, float, float, float, float, float]:
-    """Return the coefficients (a, b, c, d, e, f) by which Pillow describes an affine transformation.
+    """Return the coefficients (a, b, c, d, e, f) of an affine transformation, as Pillow's `transform` takes them.
 
     The transformation shears the drawing by `shear`, rotates it by `angle` (radians) and enlarges it by `zoom` about
     its centre, puts this point at the centre of the result, and shifts it by `shift_x` and `shift_y` pixels. Pillow

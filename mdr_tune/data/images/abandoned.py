@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def remove_abandoned(folder: Path, held: Path | None = None) -> None:
-    """Delete the temporary files in `folder` that no process writes any more; see `abandoned`, also for `held`.
+    """Delete the files that `abandoned(folder, held)` returns: temporary files that no process writes any more.
 
-    This includes files of other caches than the caller's, because a killed sweep is not always started again.
+    Files of all data sets are deleted, not only of the caller's, because a killed sweep may never be started again.
     """
     for temporary in abandoned(folder, held):
         temporary.unlink(missing_ok=True)
@@ -18,8 +18,8 @@ def abandoned(folder: Path, held: Path | None = None) -> list[Path]:
     """Return the temporary files in `folder` that no process writes any more, sorted.
 
     `atomic_write` writes to a temporary file `TARGET.RANDOM.tmp`, which stays behind if the process is killed. While a
-    process writes, it holds the lock of TARGET. So a temporary file is abandoned if no process holds that lock, or if
-    the caller holds it (`held` is TARGET).
+    process writes, it holds the lock of TARGET. So a temporary file is abandoned if no process holds the lock of its
+    TARGET. `held` is a TARGET whose lock the caller holds; its temporary files are abandoned too.
     """
     found = []
     for temporary in sorted(folder.glob("*.tmp")):
@@ -30,7 +30,7 @@ def abandoned(folder: Path, held: Path | None = None) -> list[Path]:
 
 
 def abandoned_sizes(folder: Path) -> list[tuple[Path, int]]:
-    """Return the abandoned files in `folder` with their sizes in bytes. A file that was just removed is left out."""
+    """Return the `abandoned` files in `folder` with their sizes in bytes. A file that was just removed is left out."""
     sizes = []
     for path in abandoned(folder):
         with suppress(FileNotFoundError):

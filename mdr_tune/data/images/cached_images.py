@@ -1,4 +1,4 @@
-"""The images of a cache file as the images of a data set."""
+"""Read the images of a cache file as the images of a data set."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from mdr_tune.data.images.image_cache import CacheFile
 
 
 class CachedImages:
-    """The images of the cache file `file`, in the order of its rows, as `Images` of `mdr_tune.data.dataset`.
+    """The images of the cache file `file` as `Images` (see `mdr_tune.data.dataset`), in the order of its rows.
 
-    Rows of files that could not be decoded are left out.
+    Rows without an image, because their file could not be decoded, are left out.
     """
 
     dtype = torch.uint8
@@ -37,7 +37,7 @@ class CachedImages:
         return self._file.path
 
     def first_copies(self) -> np.ndarray:
-        """Return for each image the index of the first image with the same pixels, which may be its own: (n,) int64."""
+        """Return for each image the index of the first image with the same pixels (maybe itself): (n,) int64."""
         return first_copies(self._file)
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Decode all images that are not cached before the first is used, so that corrupt images are found at the start."""
+"""Decode all images of a data set without an image cache once, at the start, so that corrupt images are found early."""
 
 import json
 import os
@@ -29,7 +29,7 @@ class CheckedImages(NamedTuple):
 
     Attributes:
         content: hash of the files and their paths, see `content_key`.
-        first_copies: (n,) int64, for each image the index of the first image with the same pixels, perhaps its own.
+        first_copies: (n,) int64, for each image the index of the first image with the same pixels (maybe itself).
     """
 
     content: str
@@ -44,14 +44,14 @@ def decoder_versions() -> list[str | None]:
 def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progress, size: int) -> CheckedImages:
     """Decode all image files once to check them, and store the result of the check in the cache folder `folder`.
 
-    If a result for the same content, size and decoders has been stored before, nothing is decoded. If several processes
-    call this at once, one decodes and the others wait.
+    If a result for the same content, size and decoders has been stored before, it is returned, and nothing is decoded.
+    If several processes call this at once, one decodes and the others wait.
 
     Args:
         root: folder that `paths` are relative to.
         paths: paths of the files.
         folder: the cache folder.
-        progress: function that is called with the number of files that have been read, and then of those decoded.
+        progress: called with the number of files read so far, and then with the number of files decoded so far.
         size: height and width, in pixels, to which images are resized before they are compared.
 
     Raises:
@@ -107,7 +107,7 @@ def _memory(folder: Path, content: str, size: int) -> Path:
 def _remembered(memory: Path, content: str, number: int) -> CheckedImages | None:
     """Return the result that an earlier check of `number` images with the hash `content` stored in the file `memory`.
 
-    Return None if there is no such file, if the file is damaged, or if the versions of the decoders have changed.
+    Return None if the file does not exist or is damaged, or if the versions of the decoders have changed.
     """
     try:
         remembered = json.loads(memory.read_bytes())
@@ -124,9 +124,9 @@ def _remembered(memory: Path, content: str, number: int) -> CheckedImages | None
 def _decoded(
     root: Path, paths: Sequence[str], progress: Progress, size: int
 ) -> tuple[list[tuple[str, str]], list[bytes]]:
-    """Decode all files. Return the path and reason of each corrupt file, and the pixel hash of each other file.
+    """Decode the files `paths` below `root`, resized to `size` pixels.
 
-    The files are `paths` below `root`, and images are resized to `size` pixels.
+    Return the path and reason of each corrupt file, and the `pixel_hash` of each of the remaining files.
     """
     errors, hashes = [], []
     paced = PacedProgress(progress, "checking images", len(paths))

@@ -15,7 +15,7 @@ def pixel_hash(pixels: np.ndarray) -> bytes:
 
 
 def first_with(hashes: Sequence[Hashable]) -> np.ndarray:
-    """Return for each of the n `hashes` the index of the first hash that is equal to it, maybe its own: (n,) int64."""
+    """Return for each of the n `hashes` the index of the first equal hash (maybe itself), (n,) int64."""
     first: dict[Hashable, int] = {}
     return np.array([first.setdefault(key, index) for index, key in enumerate(hashes)], dtype=np.int64)
 
@@ -23,7 +23,7 @@ def first_with(hashes: Sequence[Hashable]) -> np.ndarray:
 def first_copies(file: CacheFile) -> np.ndarray:
     """Return for each readable image of the cache `file` the index of the first image with the same pixels, (n,) int64.
 
-    Without an earlier copy, this is the image's own index. Pixels are read only of images that share their checksum.
+    An image without an earlier copy gets its own index. Only images with equal checksums are read.
     """
     _, group, sizes = np.unique(file.checksums, return_inverse=True, return_counts=True)
     candidates = np.flatnonzero(sizes[group] > 1)

@@ -11,13 +11,13 @@ _NAMED = 20  # images that a message names at most
 
 
 def refuse_corrupt(errors: Sequence[tuple[str, str]], total: int, corrupt: Corrupt, skipping_needs: str = "") -> None:
-    """Raise a UserError that names the corrupt images, unless they are to be skipped and other images are left.
+    """Raise a UserError that names the corrupt images.
 
     Args:
         errors: path and reason of each corrupt image; there is at least one.
         total: number of all images, corrupt ones included.
-        corrupt: value of `data.corrupt`.
-        skipping_needs: another setting that skipping requires, such as `data.cache: true`, for the message; else empty.
+        corrupt: value of `data.corrupt`. With "skip", the error is raised only if all images are corrupt.
+        skipping_needs: setting that skipping requires, such as `data.cache: true`, for the message; empty if none.
     """
     if corrupt == "refuse":
         condition = f", which needs {skipping_needs}" if skipping_needs else ""
@@ -30,7 +30,7 @@ def refuse_corrupt(errors: Sequence[tuple[str, str]], total: int, corrupt: Corru
 
 
 def finding(errors: Sequence[tuple[str, str]], total: int) -> str:
-    """Return text for a message that says how many of `total` images are corrupt, and names the first of `errors`."""
+    """Return text for a message: how many of `total` images are corrupt, and the first `errors` (paths and reasons)."""
     named = ", ".join(f"{path} ({reason})" for path, reason in errors[:_NAMED])
     more = f" and {len(errors) - _NAMED:,} more" if len(errors) > _NAMED else ""
     return f"{len(errors):,} of {total:,} images cannot be decoded: {named}{more}"

@@ -21,7 +21,7 @@ class CorruptImageError(Exception):
 
 
 class UnreadableFileError(UserError):
-    """The system cannot read the file: missing permissions, or a disk or network error."""
+    """The system cannot read the file at `path`: missing permissions, or a disk or network error."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"data.root: the system could not read {path} ({reason}); try again")
@@ -32,10 +32,10 @@ def decode(path: str, size: int) -> np.ndarray:
 
     The pixels are those of torchvision's `default_loader` followed by `Resize((size, size), LANCZOS)`, as in
     `build_transform` of the authors' code for Kim & Park, AAAI 2021. The aspect ratio is not kept, transparency is
-    dropped, and an orientation in the EXIF data is not applied. Of several frames, the first is used.
+    dropped, and an orientation in the EXIF data is not applied. If there are several frames, the first is used.
 
-    Unlike torchvision, this function refuses images with 32-bit pixels. Of a 16-bit grey value, it uses the high byte,
-    as Pillow does with 16-bit colours: Pillow's conversion of grey values would turn all values above 255 into 255.
+    Two things differ from torchvision. Images with 32-bit pixels are refused. 16-bit grey values are reduced to their
+    high byte, as Pillow does with 16-bit colours; Pillow's conversion would turn all grey values above 255 into 255.
 
     Raises:
         CorruptImageError: the file is empty, truncated or no image, has 32-bit pixels, or is too large for Pillow.

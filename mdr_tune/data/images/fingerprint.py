@@ -73,8 +73,8 @@ def content_key(root: Path, paths: Sequence[str], folder: Path, progress: Progre
     """Return a key for `paths` below `root`: a hexadecimal hash of the paths, in order, and of the files' content.
 
     Under another `root`, the same files have the same key. To compute the key, all files are read, and `progress` is
-    called meanwhile. The key is then stored in a small file in `folder`, which must exist. That file is found by the
-    paths, sizes and times of all files. As long as these do not change, later calls need not read the files. If several
+    called meanwhile. The key is then stored in a small file in `folder`, which must exist. Later calls return the
+    stored key without reading the files, as long as the paths, sizes and times of all files stay the same. If several
     processes call this at once, one computes the key and the others wait.
 
     Raises:
@@ -100,8 +100,8 @@ def file_hashes(
 ) -> Iterator[bytes]:
     """Yield a hash of the content of each file of `paths`, which are relative to `root`.
 
-    Of each file, `num_bytes` bytes from the middle are read, or the whole file if it is None. `advance` is called with
-    the number of files that have been read since the last call.
+    Only `num_bytes` bytes from the middle of each file are read, or the whole file if `num_bytes` is None. `advance` is
+    called with the number of files that have been read since the last call.
 
     Raises:
         UserError: some files cannot be read. The error is raised after the hashes of all other files.
@@ -189,7 +189,7 @@ def _chunks(paths: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 
 def _where_it_leads(file: str) -> str | None:
-    """Return text for a message about where a broken link leads; None if `file` is not a link."""
+    """Return text for a message that says where the broken link `file` leads; None if `file` is not a link."""
     try:
         target = os.readlink(file)
     except OSError:
@@ -198,7 +198,7 @@ def _where_it_leads(file: str) -> str | None:
 
 
 def _with_similar_names(root: Path, missing: Sequence[_Failure]) -> list[_Failure]:
-    """Return `missing`, with a hint for files that `root` has under a name with other case or invisible characters."""
+    """Return `missing`. A file that `root` has under a similar name (other case, invisible characters) gets a hint."""
     names = NamesOnDisk(root, lambda name: one_form(name).casefold())
     found = [names.find(failure.path) if failure.reason is None else None for failure in missing]
     return [

@@ -39,9 +39,11 @@ class DamagedCacheError(Exception):
 
 
 class CachedFile(NamedTuple):
-    """Description of a cache file in the list that `cached_files` returns, with the `name` of its data set.
+    """Description of an image cache file, as `cached_files` lists them.
 
     Attributes:
+        path: path of the file.
+        name: name of the data set.
         size_px: height and width of the images in pixels.
         images: number of images that could be decoded; 0 if there is a problem.
         bytes: size of the file in bytes; 0 if the size is unknown because the file cannot be accessed.
@@ -57,7 +59,7 @@ class CachedFile(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """Description of the images in a cache file, which the file contains in its schema.
+    """Description of the images in a cache file, stored in the schema of the file.
 
     Attributes:
         format: version of the file format, see `FORMAT`.
@@ -74,7 +76,7 @@ class Metadata(NamedTuple):
     key: str
 
     def schema(self) -> pa.Schema:
-        """Return the schema of the file, with this metadata in it."""
+        """Return the Arrow schema of the cache file, with this metadata in it."""
         columns = {
             "path": pa.string(),
             "image": pa.binary(image_bytes(self.size_px)),
@@ -96,21 +98,21 @@ def image_bytes(size_px: int) -> int:
 
 
 def rows_per_batch(size_px: int) -> int:
-    """Return the number of rows in a full record batch of images of `size_px` pixels: at most 64 MiB of pixels."""
+    """Return the number of rows in a full record batch, at most 256 and 64 MiB, for images of `size_px` pixels."""
     return max(1, min(_MOST_BATCH_ROWS, _MOST_BATCH_BYTES // image_bytes(size_px)))
 
 
 def as_text(path: str) -> str:
-    """Return `path` as the text that the cache stores: bytes that are not UTF-8 are escaped."""
+    """Return `path` as text for the cache, in which bytes that are not UTF-8 are escaped."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
 class CacheFile:
     """The opened cache file at `path`. Opening checks all columns, but only the first and the last image.
 
-    The file is mapped read-only into memory and shared by all processes of a node. Copy-on-write, as for `glyphs`, is
-    not needed, because data sets get copies of the images, and the kernel refuses it for a file that is larger than the
-    memory. The mapping stays valid when the file is deleted or replaced, so processes that read it do not notice.
+    The file is mapped read-only into memory and shared by all processes of a node. It is not mapped copy-on-write, as
+    `glyphs` is: data sets get copies of the images anyway, and the kernel refuses such a mapping if the file is larger
+    than the memory. The mapping stays valid when the file is deleted or replaced, so readers do not notice.
 
     Raises:
         DamagedCacheError: the file is cut short or of another format, or its first or last image has a wrong checksum.
@@ -163,7 +165,7 @@ class CacheFile:
 
     @cached_property
     def pixels(self) -> list[np.ndarray]:
-        """Images of each record batch, (rows, size, size, 3) uint8: read-only views of the file."""
+        """Images of each record batch, (rows, size, size, 3) uint8, as read-only views; zeros where there is none."""
         size = self.metadata.size_px
         arrays = (np.frombuffer(batch["image"].buffers()[1], np.uint8) for batch in self._batches)
         return [array.reshape(-1, size, size, 3) for array in arrays]
@@ -175,7 +177,7 @@ class CacheFile:
         return pixels
 
     def copy_rows(self, rows: Sequence[int], images: np.ndarray) -> None:
-        """Copy the images of m `rows` into `images`, (m, size, size, 3). Each of the rows must have an image."""
+        """Copy the images of the m `rows` into `images`, (m, size, size, 3). Each row must have an image."""
         places = [divmod(row, rows_per_batch(self.metadata.size_px)) for row in rows]
         # All images are announced to the kernel first, so that the disk reads them at the same time. Without this, it
         # would read one after another. For a file that is not in memory, this was measured to take a third of the time.
@@ -201,7 +203,7 @@ class CacheFile:
         return bool(pa.chunked_array([batch["path"] for batch in self._batches], pa.string()).equals(wanted))
 
     def errors(self) -> list[tuple[str, str]]:
-        """Return the path of each row without an image, and the reason why the file could not be decoded."""
+        """Return (path, reason) for each row without an image: the reason why its file could not be decoded."""
         with_errors = [batch.filter(batch["error"].is_valid()) for batch in self._batches if batch["error"].null_count]
         return [
             (path.as_py(), reason.as_py())

@@ -58,9 +58,9 @@ def open_cache(
         root: folder that `paths` are relative to.
         paths: paths of the image files.
         folder: the cache folder.
-        progress: function that is called with the number of files that have been read, and then of those decoded.
+        progress: called with the number of files read so far, and then with the number of files decoded so far.
         size: height and width of the decoded images in pixels.
-        corrupt: what to do about images that cannot be decoded.
+        corrupt: what to do about images that cannot be decoded: raise an error ("refuse") or log a warning ("skip").
 
     Raises:
         UserError: files are missing or cannot be read; images are corrupt, and `corrupt` is "refuse"; no image can be
@@ -114,9 +114,9 @@ def _named(folder: Path, name: str, content: str, size: int, rows: int) -> tuple
 
 
 def _checked(file: CacheFile, total: int, corrupt: Corrupt) -> CacheFile:
-    """Return `file` unchanged, after a warning in the log if some of its `total` images are corrupt.
+    """Return `file` unchanged. If some of its `total` images are corrupt, log a warning.
 
-    Raise UserError if `corrupt`, the value of `data.corrupt`, is to refuse such images, or if all images are corrupt.
+    Raise a UserError instead if `corrupt` is "refuse", or if all images are corrupt.
     """
     if errors := file.errors():
         refuse_corrupt(errors, total, corrupt)
@@ -125,7 +125,7 @@ def _checked(file: CacheFile, total: int, corrupt: Corrupt) -> CacheFile:
 
 
 def _content(name: str, root: Path, paths: Sequence[str], folder: Path, progress: Progress, size: int) -> str:
-    """Return the result of `content_key`. If that has to read all files, check the free space of the disk first."""
+    """Return the result of `content_key`. Before it reads the files, check that the disk has room for a new cache."""
     if (known := remembered_key(root, paths, folder)) is not None:
         return known
     # An existing cache of this name and size may be one of the same files in another folder. In that case no space is
@@ -142,9 +142,9 @@ def _key(content: str, size: int) -> str:
 
 
 def _valid(path: Path, metadata: Metadata, paths: Sequence[str]) -> CacheFile | None:
-    """Return the cache in the file `path`; None if there is none, or if it is damaged, and therefore deleted.
+    """Return the cache in the file `path`; None if there is no such file, or if it was damaged and has been deleted.
 
-    A cache with another `metadata` or other `paths` counts as damaged.
+    A cache whose metadata is not `metadata`, or whose paths are not `paths`, counts as damaged.
     """
     if not path.exists():
         return None
@@ -164,9 +164,10 @@ def _opened(path: Path, metadata: Metadata, paths: Sequence[str]) -> CacheFile:
 
 
 def _check_space(folder: Path, name: str, size: int, rows: int) -> None:
-    """Raise a UserError if the disk of `folder`, which need not exist, has no room for `rows` images of `size` pixels.
+    """Raise a UserError if the disk of `folder` has no room for a cache of `rows` images of `size` x `size` pixels.
 
-    The files that `remove_abandoned` would delete count as free space.
+    `folder` need not exist. Files that `remove_abandoned` would delete count as free space. The error names the data
+    set, `name`.
     """
     needed = _file_bytes(size, rows)
     free = shutil.disk_usage(existing_folder(folder)).free + sum(left for _, left in abandoned_sizes(folder))
@@ -180,7 +181,7 @@ def _check_space(folder: Path, name: str, size: int, rows: int) -> None:
 def _build(
     path: Path, metadata: Metadata, root: Path, paths: Sequence[str], progress: Progress, corrupt: Corrupt
 ) -> None:
-    """Decode `paths` and write the cache file `path`. If `refuse_corrupt` raises a UserError, no file is left."""
+    """Decode `paths` below `root`, and write the cache file `path`. No file is left if `refuse_corrupt` raises."""
     with atomic_write(path) as file:
         if errors := _write_rows(file, metadata, root, paths, progress, corrupt):
             refuse_corrupt(errors, len(paths), corrupt)
@@ -253,7 +254,7 @@ _OTHER_WAYS = (
 
 @contextmanager
 def _disk_errors(folder: Path) -> Iterator[None]:
-    """Turn an OSError in the block into a UserError that says what to do about a full or failing disk."""
+    """Turn an OSError in the `with` block into a UserError about the full or failing disk of `folder` and a remedy."""
     try:
         yield
     except OSError as error:

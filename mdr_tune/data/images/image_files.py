@@ -39,8 +39,8 @@ def open_images(
         resize: height and width of the images in pixels.
         cache: True: the decoded images, n x resize x resize x 3 bytes, are kept on disk for all processes and later
             starts. False: each read decodes its images; the first start decodes all once to check them.
-        corrupt: what to do about files that cannot be decoded. "refuse" raises an error. "skip" leaves them out with a
-            warning. It needs the cache, in which the corrupt files are recorded.
+        corrupt: what to do about files that cannot be decoded. "refuse": raise an error. "skip": leave them out with a
+            warning. "skip" needs `cache`, because the cache records which files are corrupt.
 
     Raises:
         UserError: for the reasons of `open_cache` (up to twenty corrupt files are named), or "skip" lacks the cache.
@@ -62,7 +62,7 @@ def find_images(
 ) -> "tuple[CachedImages | DecodedImages, np.ndarray] | None":
     """Return what `open_images` would return for the same arguments; None if `open_images` would have to decode.
 
-    Nothing is written. Errors are those of `open_images`. Too little room for a cache is found even before it is built.
+    Nothing is written. Errors are those of `open_images`. A disk without room for the cache is an error here, too.
     """
     if cache:
         file = find_cache(name, root, paths, folder, size=resize, corrupt=corrupt)
@@ -72,7 +72,10 @@ def find_images(
 
 
 class DecodedImages:
-    """Images that are decoded at each read, on several threads. They are `Images` of `mdr_tune.data.dataset`."""
+    """The images `paths` below `root` as `Images` (see `mdr_tune.data.dataset`). Each read decodes its images.
+
+    `size` is their height and width in pixels, and `checked` what `check_images` returned for them.
+    """
 
     cache_file = None
     dtype = torch.uint8
@@ -87,7 +90,7 @@ class DecodedImages:
         return self._checked.content
 
     def first_copies(self) -> np.ndarray:
-        """Return for each image the index of the first image with the same pixels, which may be its own: (n,) int64."""
+        """Return for each image the index of the first image with the same pixels (maybe itself): (n,) int64."""
         return self._checked.first_copies
 
     @property
@@ -99,7 +102,7 @@ class DecodedImages:
         return len(self._paths)
 
     def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
-        """Decode the images at `indices`, (m,) int64. Return (m, 3, size, size) uint8 in channels-last memory.
+        """Decode the images at `indices`, (m,) int64, on threads: (m, 3, size, size) uint8 in channels-last memory.
 
         It is a UserError if one of the images is corrupt or cannot be read.
         """

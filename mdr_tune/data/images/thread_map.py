@@ -1,4 +1,4 @@
-"""Apply a function to many items on several threads. Results come in order, and a limited number wait in memory."""
+"""Apply a function to many items on several threads. Results come in order, and few of them are in memory at once."""
 
 import time
 from collections import deque
@@ -26,10 +26,10 @@ def thread_map(
     left, even early, items that have not been started are dropped, and each thread finishes its current item first.
 
     Args:
-        function: function that releases Python's global lock most of the time, as reading, hashing and decoding do.
+        function: function that releases Python's global interpreter lock most of the time, such as decoding an image.
         items: items to apply `function` to. The calling thread iterates over them.
         threads: number of threads. None: `threads_to_start()`.
-        ahead: largest number of results that are being computed or have not been taken yet. None: four for each thread.
+        ahead: largest number of items that are being computed, or whose results wait. None: four for each thread.
     """
     threads = threads or threads_to_start()
     pool = ThreadPoolExecutor(threads)

@@ -30,8 +30,8 @@ def draw_classes(
 ) -> np.ndarray:
     """Draw a fraction of the classes, or one of several folds. Return the ids of the drawn classes, ascending.
 
-    The classes are put in a random order. It depends only on their ids, `purpose` and `seed`, not on their images. The
-    fraction is taken from the front of that order, so with the same seed, a larger fraction contains a smaller one. The
+    The classes are put in a random order that depends only on their ids, `purpose` and `seed`. The fraction is taken
+    from the front of this order. So with the same seed, the classes of a smaller fraction are also in a larger one. The
     folds are consecutive parts of the order: each class is in exactly one fold, and sizes differ by at most one class.
 
     Args:
@@ -82,7 +82,7 @@ def _check_fold(purpose: str, folds: int, fold: int, num_classes: int) -> None:
 
 
 def with_validation(listing: Listing, validation: Mapping[str, Any]) -> Listing:
-    """Return `listing` with validation classes: its own, or if it has none, some of its training classes.
+    """Return `listing`. If it has no validation classes, some of its training classes become validation classes.
 
     `validation` has arguments of `draw_classes`: `fraction` and `seed`, or `folds`, `fold` and `seed`. Errors are those
     of `draw_classes`.
@@ -91,10 +91,10 @@ def with_validation(listing: Listing, validation: Mapping[str, Any]) -> Listing:
 
 
 def with_test(listing: Listing, test: Mapping[str, Any]) -> Listing:
-    """Return `listing` with test classes: its own, or if it has none, some of its training classes.
+    """Return `listing`. If it has no test classes, some of its training classes become test classes.
 
-    `test` has arguments of `draw_classes`, as in `with_validation`. Call this function before that one, so that the
-    test classes are the same in all folds of a cross-validation.
+    `test` has arguments of `draw_classes`, as in `with_validation`. Call `with_test` before `with_validation`, so that
+    the test classes are the same in all folds of a cross-validation.
     """
     return _with_drawn(listing, "test", test)
 

@@ -1,4 +1,4 @@
-"""Find images that have the same pixels. In different splits they are an error, unless the user chooses to keep them.
+"""Find images that have the same pixels. In different splits, they are an error unless `data.duplicates` is "keep".
 
 `check_copied_files` compares the bytes of files before any image is decoded. `check_duplicates` compares pixels.
 """
@@ -25,14 +25,14 @@ _IMAGES_SHOWN = 3
 
 
 def check_duplicates(listing: Listing, first_copies: np.ndarray, duplicates: Duplicates) -> None:
-    """Log a warning if images have the same pixels, or raise a UserError if such images are in different splits.
+    """Log a warning about images with the same pixels. Raise a UserError if such images are in different splits.
 
     The message counts the images and their classes, and names some of them.
 
     Args:
         listing: n images in their splits.
         first_copies: (n,) integers, one for each image. Images with equal pixels have the same number.
-        duplicates: "refuse" raises the error for equal images in different splits, and "keep" logs a warning instead.
+        duplicates: "refuse" raises the error, and "keep" logs a warning instead.
     """
     _, copy_of, sizes = np.unique(first_copies, return_inverse=True, return_counts=True)
     if len(sizes) == len(listing):
@@ -71,7 +71,7 @@ def check_copied_files(listing: Listing) -> None:
 
 
 def _across_splits(listing: Listing, first_copies: np.ndarray) -> np.ndarray:
-    """Return a mask, (n,) bool, of images of `listing` with an equal image, by `first_copies`, in another split."""
+    """Return a mask, (n,) bool, of images with a copy in another split. Copies share an index in `first_copies`."""
     in_splits = _num_different(first_copies, listing.splits, len(listing))
     across: np.ndarray = in_splits[first_copies] > 1
     return across
@@ -85,9 +85,9 @@ def _refusal(what: str) -> UserError:
 
 
 def _num_different(copy_of: np.ndarray, values: np.ndarray, num_sets: int) -> np.ndarray:
-    """Return how many different `values` the images of each of the `num_sets` sets have, (num_sets,).
+    """Return the number of different `values` in each set of equal images, (num_sets,), such as its number of splits.
 
-    `copy_of` has the number of each image's set. The images of a set are equal.
+    `copy_of`, (n,), has the number of each image's set, 0 .. num_sets - 1; `values`, (n,), has its split, for example.
     """
     pairs = np.unique(np.stack([copy_of, values.astype(np.int64)]), axis=1)
     return np.bincount(pairs[0], minlength=num_sets)
@@ -99,18 +99,18 @@ def _in_classes(listing: Listing, rows: np.ndarray) -> str:
 
 
 def _shown(listing: Listing, copy_of: np.ndarray, rows: np.ndarray) -> str:
-    """Return a text that names the first few sets of equal images, with the split and class of each image.
+    """Return text for a message that names a few sets of equal images, with the split and class of each image.
 
     Args:
         listing: n images in their splits.
         copy_of: (n,) int64, for each image the number of its set of equal images.
-        rows: (n,) bool. A set is named only if one of its images is marked here.
+        rows: (n,) bool. Only sets with an image that is True here are named.
     """
     sets = np.unique(copy_of[rows])
     texts = []
     for one in sets[:_SETS_SHOWN]:
         members = np.flatnonzero(copy_of == one)
-        # First one image of each split and class, then further images of the same.
+        # First one image of each split and class, then further images of the same splits and classes.
         _, different = np.unique(np.stack([listing.splits, listing.class_ids])[:, members], axis=1, return_index=True)
         chosen = dict.fromkeys([*members[different].tolist(), *members.tolist()])
         images = [_image(listing, row) for row in list(chosen)[:_IMAGES_SHOWN]]

@@ -28,12 +28,12 @@ class Listing:
 
     Attributes:
         root: folder that `paths` are relative to.
-        paths: paths of the files, with forward slashes.
+        paths: paths of the files, with forward slashes; in a user's table, they may be absolute.
         class_ids: (n,) int64, index of each file's class in `class_names`.
         class_names: names of the classes, in an order that does not depend on the machine.
         splits: (n,) int8, index of each file's split in `SPLIT_NAMES`.
         roles: (n,) int8, `BOTH`, `QUERY` or `GALLERY`. Training images are `BOTH`.
-        remark: text (perhaps empty) for errors about too few classes, such as which folders were taken for classes.
+        remark: text to add to errors about too few classes, such as which folders were taken for classes; or empty.
     """
 
     root: Path
@@ -68,7 +68,7 @@ class Listing:
         )
 
     def rows(self, split: SplitName, *roles: int) -> np.ndarray:
-        """Return the indices of the files of `split`, ascending. If `roles` are given, other roles are left out."""
+        """Return the indices of the files of `split` (with one of `roles`, if any are given), ascending."""
         mask = self.splits == SPLIT_NAMES.index(split)
         return np.flatnonzero(mask & np.isin(self.roles, roles) if roles else mask)
 
@@ -78,7 +78,7 @@ class Listing:
 
 
 class ChosenImages:
-    """A selection of the images of another source: image i is image `rows[i]` of `images`."""
+    """Selected images, as `Images`: image i is image `rows[i]` of `images`."""
 
     def __init__(self, images: Images, rows: np.ndarray) -> None:
         self._images, self._rows = images, torch.from_numpy(rows)
@@ -90,7 +90,7 @@ class ChosenImages:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the numbers."""
+        """Type of the numbers: uint8 for images, float32 for vectors."""
         return self._images.dtype
 
     def __len__(self) -> int:
@@ -110,14 +110,15 @@ def assemble(
 ) -> OpenedDataset:
     """Build the data set `name` from the n files of `listing` and their pixels.
 
-    Labels are numbered from 0 through all splits, in the order of `SPLIT_NAMES`, and of the class ids within a split.
+    Labels are numbered from 0: first the training classes, then the validation and test classes. Within a split, the
+    classes are in the order of their ids.
 
     Args:
         name: name of the data set.
         listing: n files in their splits.
         images: n images. Image i is the one in the file `listing.paths[i]`.
         recall_ks: values of K for which Recall@K is reported.
-        pixels: hash of the content of the images.
+        pixels: hash of the content of the images, for `ImageDataset.content`.
         cache_file: file of decoded images that the images are read from; None if they are decoded at each read.
     """
     order = np.concatenate([listing.classes(split) for split in SPLIT_NAMES])

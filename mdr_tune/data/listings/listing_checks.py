@@ -27,16 +27,16 @@ _EMPTY = {
 
 
 def examples(values: Iterable[str]) -> str:
-    """Return the first `NUM_EXAMPLES` of `values` as text for a message, such as `'a', 'b', 'c'`."""
+    """Return the first few (`NUM_EXAMPLES`) of `values` as text for a message, such as `'a', 'b', 'c'`."""
     return ", ".join(repr(value) for value in islice(values, NUM_EXAMPLES))
 
 
 def check_roles(listing: Listing) -> None:
     """Raise a UserError if an evaluation cannot use the roles of the images in `listing`.
 
-    Either all images of a split have the role `BOTH`, and are compared with each other; or each is `QUERY` or
-    `GALLERY`, and there are some of each. A mixture is refused, because an image with the role `BOTH` would find itself
-    in the gallery. Training images must be `BOTH`.
+    Two kinds of split can be used. Either all images have the role `BOTH`, and are compared with each other. Or each is
+    `QUERY` or `GALLERY`, and there is at least one query and one gallery image. A mixture is refused, because an image
+    with the role `BOTH` would find itself in the gallery. Training images must be `BOTH`.
     """
     if marked := len(listing.rows("train", QUERY, GALLERY)):
         raise UserError(
@@ -62,7 +62,7 @@ def check_roles(listing: Listing) -> None:
 def check_disjoint(listing: Listing) -> None:
     """Raise a UserError if two splits of `listing` share a class. The message names the splits and some of the classes.
 
-    One check is enough: later steps draw whole classes or leave images out, so no class gets into two splits.
+    One check, before classes are drawn, is enough: whole classes are drawn, so no class gets into two splits later.
     """
     in_split = np.zeros((len(SPLIT_NAMES), len(listing.class_names)), dtype=bool)
     in_split[listing.splits, listing.class_ids] = True
@@ -79,7 +79,7 @@ def check_disjoint(listing: Listing) -> None:
 
 
 def check_splits(listing: Listing) -> None:
-    """Raise a UserError if a split of `listing` is empty, or has fewer than `MIN_TRAIN_CLASSES` classes to train on."""
+    """Raise a UserError if a split of `listing` is empty, or if train has fewer than `MIN_TRAIN_CLASSES` classes."""
     for split in SPLIT_NAMES:
         if not len(listing.rows(split)):
             raise UserError(f"data: {_EMPTY[split]}")

@@ -20,7 +20,7 @@ from mdr_tune.util.progress import Progress
 
 
 class Opening(TypedDict):
-    """Arguments of `draw_splits` for drawing splits and opening images, common to all sources of image files."""
+    """Settings for drawing splits and opening images: arguments of `draw_splits` for every source of image files."""
 
     recall_ks: Sequence[int]
     """Values of K for which Recall@K is reported, ascending."""
@@ -41,9 +41,9 @@ class Opening(TypedDict):
 
 
 class ListedDataset(NamedTuple):
-    """A data set of image files whose splits have been drawn and checked, but no image has been read yet.
+    """The data set `name` of image files after `draw_splits`: the splits are checked, but no image has been read.
 
-    `listing` has the images that are used, each in its split, and `opening` the arguments of `draw_splits`.
+    `listing` has only the images that are used, each in its split. `opening` has the arguments of `draw_splits`.
     """
 
     name: str
@@ -67,7 +67,7 @@ def _outline(listing: Listing, split: SplitName) -> SplitOutline:
 
 
 def draw_splits(name: str, listing: Listing, **opening: Unpack[Opening]) -> ListedDataset:
-    """Draw the classes of the splits of the data set `name`, and check all that can be checked before an image is read.
+    """Draw validation and test classes for the data set `name`, and check all that needs no image.
 
     `listing` may lack validation and test images. `opening` has the arguments that the class `Opening` explains.
 
@@ -89,8 +89,8 @@ def draw_splits(name: str, listing: Listing, **opening: Unpack[Opening]) -> List
 def open_listed(listed: ListedDataset, folder: Path, progress: Progress) -> OpenedDataset:
     """Open the images of `listed`, a result of `draw_splits`, and return the data set with its images.
 
-    All images are decoded at least once, into the cache folder `folder` if they are cached; `progress` is called
-    meanwhile. The splits were drawn before, so leaving out a corrupt image does not move other images between splits.
+    All images are decoded unless this was done before, into the cache folder `folder` if they are cached. `progress` is
+    called meanwhile. The splits have been drawn, so leaving out a corrupt image does not move others between splits.
 
     Raises:
         UserError: files are missing or corrupt; a split is empty, or images have nothing to retrieve, after corrupt
@@ -113,8 +113,8 @@ def open_listed(listed: ListedDataset, folder: Path, progress: Progress) -> Open
 def find_listed(listed: ListedDataset, folder: Path) -> OpenedDataset | None:
     """Return what `open_listed` would return for `listed`; None if `open_listed` would have to decode images.
 
-    Before None is returned, it is checked that the files exist and that the disk has room for their cache. Nothing is
-    written, and the cache folder `folder` need not exist. Errors are those of `open_listed`.
+    Errors are those of `open_listed`: even if the result is None, missing files and a disk without room for the cache
+    are errors. Nothing is written, and the cache folder `folder` need not exist.
     """
     name, listing, opening = listed
     found = find_images(
@@ -133,7 +133,7 @@ def check_copies(listed: ListedDataset) -> None:
     """Raise a UserError if a file of `listed` is a copy of a file in another split. No image is decoded.
 
     Nothing is checked if `duplicates` is "keep" or if `corrupt` is "skip". With "skip", it is not known yet which
-    images will be used, and `open_listed` finds the copies.
+    images will be used, and `open_listed` checks them.
     """
     if (listed.opening.get("duplicates", "refuse"), listed.opening["corrupt"]) == ("refuse", "refuse"):
         check_copied_files(listed.listing)
@@ -142,7 +142,7 @@ def check_copies(listed: ListedDataset) -> None:
 def _assembled(listed: ListedDataset, pixels: CachedImages | DecodedImages, readable: np.ndarray) -> OpenedDataset:
     """Check and return the data set of the m images of `listed` that can be decoded.
 
-    `pixels` are these images, and `readable`, (m,) int64, has their indices in the listing.
+    `pixels` are these m images, and `readable`, (m,) int64, has their indices in `listed.listing`.
     """
     name, listing, opening = listed
     images: Images = pixels

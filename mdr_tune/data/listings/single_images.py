@@ -17,10 +17,10 @@ def rows_with_something_to_retrieve(listing: Listing, single_image_classes: str)
     """Return the indices of the images in `listing` to use, ascending. Images with nothing to retrieve may be left out.
 
     A query has something to retrieve if the gallery has an image of its class. In a split without a gallery, an image
-    has something to retrieve if another image of the split is of its class. Gallery images are never left out.
+    has something to retrieve if the split has another image of its class. Gallery images are never left out.
 
     `single_image_classes` says what to do about images with nothing to retrieve. "keep": they stay, and count as
-    misses. "drop": they are left out, with a warning. "refuse": a UserError names some of their classes.
+    misses. "drop": they are left out, with a warning. "refuse": a UserError is raised, which names some of the classes.
     """
     alone = _alone(listing)
     if single_image_classes == "keep" or not alone.any():

@@ -20,7 +20,7 @@ def class_name(folder: str) -> str:
 def warn_of_spellings(where: Path, written: Iterable[tuple[str, str]]) -> None:
     """Log a warning about classes that are spelled in several ways, and about different classes whose names look alike.
 
-    `written` has pairs of the name of a class and a text in the folder or table `where` that means this class.
+    `written` has pairs: the name of a class, and a spelling of that name in the folder or table `where`.
     """
     spellings = defaultdict(set)
     for name, spelling in written:

@@ -33,7 +33,7 @@ _FolderId = tuple[int, int]  # device and inode
 
 
 def listed_folder(*, root: str, **opening: Unpack[Opening]) -> ListedDataset:
-    """List the images below `root` by `list_folder`, and draw splits by `draw_splits`. Errors are those of both."""
+    """List the images below `root` (see `list_folder`), and put them into splits by `opening` (see `draw_splits`)."""
     return draw_splits("folder", list_folder(Path(root)), **opening)
 
 
@@ -86,7 +86,7 @@ def list_folder(root: Path) -> Listing:
 
 
 class _Part(NamedTuple):
-    """A folder that holds class folders: the root itself, or a split's folder in the root."""
+    """A folder that holds class folders (the root or a split's folder in it), with the split and role of its images."""
 
     folder: str  # path relative to the root: "", or such as "train/"
     split: int
@@ -102,8 +102,8 @@ class _ClassFolder(NamedTuple):
 def _what_was_taken_for_classes(root: Path, found: list[_ClassFolder]) -> str:
     """Return the listing's `remark`: which folders in `root` were taken for classes, and what may be wrong with them.
 
-    The layout is likely wrong if `root` is one level too high, or if the class folders `found` have split folders in
-    them. If there are enough classes for a search all the same, no error will show the remark, so a warning is logged.
+    For example, `root` may be one level too high, or the class folders `found` may have folders of splits in them. If
+    there are still enough classes for a search, no error will show the remark, so a warning is logged.
     """
     names = [f"{item.part.folder}{item.name}" for item in found]
     below = [(name, path[len(name) + 1 :]) for name, item in zip(names, found, strict=True) for path in item.paths]
@@ -134,9 +134,9 @@ def _what_was_taken_for_classes(root: Path, found: list[_ClassFolder]) -> str:
 
 
 def _folder_of_folders(paths: list[str]) -> str:
-    """Return the deepest folder that holds all innermost folders of the images `paths`.
+    """Return the deepest folder that has all innermost folders of the images `paths` below it.
 
-    A folder is innermost if it has images, but no other folder with images below it.
+    A folder is innermost if it has images, but no folder below it has any.
     """
     folders = {os.path.dirname(path) for path in paths}
     above = {str(parent) for folder in folders for parent in PurePosixPath(folder).parents}
@@ -145,7 +145,7 @@ def _folder_of_folders(paths: list[str]) -> str:
 
 @dataclass(frozen=True)
 class _LeftOut:
-    """What is left out: the paths of `system_files`, and in `others` the number of other files of each suffix."""
+    """Files that are left out: paths of `system_files`, and the number of all `others`, by suffix."""
 
     others: Counter[str] = field(default_factory=Counter)
     system_files: set[str] = field(default_factory=set)
@@ -154,7 +154,7 @@ class _LeftOut:
 def _parts(root: Path, left_out: _LeftOut) -> list[_Part]:
     """Return the folders that hold class folders: `root` itself, or the folders of splits in it.
 
-    What is ignored is noted in `left_out`. Several folders named as splits beside other folders are a UserError.
+    System files are added to `left_out`. It is a UserError if several folders of splits lie beside other folders.
     """
     names = [entry.name for entry in _visible(root, left_out) if _is_folder(entry)]
     splits = [name for name in names if split_word(name) in SPLIT_WORDS]
@@ -170,9 +170,9 @@ def _parts(root: Path, left_out: _LeftOut) -> list[_Part]:
 
 
 def _class_folders(root: Path, part: _Part, left_out: _LeftOut) -> Iterator[_ClassFolder]:
-    """Yield the class folders of `part`, a folder in `root`, sorted by name.
+    """Yield the class folders of `part`, sorted by name.
 
-    Images beside the class folders are left out with a warning. Files left out within them are noted in `left_out`.
+    Images beside the class folders are left out with a warning. Other files in class folders are counted in `left_out`.
     """
     part_folder = root / part.folder
     # Folders that are never entered from within a class folder: through a link to one of them, the class would get the
@@ -195,7 +195,7 @@ def _images_below(folder: str, relative: str, seen: set[_FolderId], left_out: _L
 
     A folder in `seen` is not read, and each folder that is read is added to `seen`. So no folder is read twice, even if
     a link leads to it. Files that are not images are counted in `left_out`. A broken link with the suffix of an image
-    is yielded too, so that it is later reported as a missing image.
+    is yielded too, so that a later check reports a missing image.
     """
     if (identity := _identity(folder)) in seen:
         return
@@ -210,7 +210,7 @@ def _images_below(folder: str, relative: str, seen: set[_FolderId], left_out: _L
 
 
 def _warn_of_others(root: Path, others: Counter[str]) -> None:
-    """Log how many files below `root` have other suffixes than images: they may be photographs all the same.
+    """Log a warning about files below `root` that were left out for their suffix, because they may be images after all.
 
     `others` has the number of files of each suffix.
     """
@@ -225,9 +225,9 @@ def _warn_of_others(root: Path, others: Counter[str]) -> None:
 
 
 def _visible(folder: str | Path, left_out: _LeftOut) -> list["os.DirEntry[str]"]:
-    """Return the entries of `folder`, sorted by name, without hidden entries and without those that systems create.
+    """Return the entries of `folder`, sorted by name, without hidden entries and without system files.
 
-    The entries that systems create are noted in `left_out`.
+    The paths of system files are added to `left_out`.
     """
     with _reading(folder), os.scandir(folder) as entries:
         shown = [entry for entry in entries if not is_hidden(entry.name)]

@@ -1,8 +1,9 @@
 """Open the user's own data set, which a sweep file names by an import path such as `my_data:Parts`.
 
-The class or function gives an object with a method `split(name)`. For `train` and `test`, and perhaps `validation`, the
-method returns (images, labels). Images are uint8 (n, C, H, W): a numpy array, a memory map or a tensor. Labels are n
-numbers or texts. No class is in two splits. If `split("validation")` returns None, training classes are held out.
+Called with its arguments, the class or function returns an object with a method `split(name)`. For `train` and `test`,
+and perhaps `validation`, the method returns (images, labels). Images are uint8 (n, 1 or 3, H, H): a numpy array, a
+memory map or a tensor. Labels are n whole numbers or texts. A class is in one split only. If `split("validation")`
+returns None, some training classes are held out for validation.
 """
 
 import hashlib
@@ -24,12 +25,12 @@ _HASHED_AT_ONCE = 1024
 
 
 def open_imported(name: str, arguments: Mapping[str, Any], validation: Mapping[str, Any]) -> OpenedDataset:
-    """Return the data set with the import path `name`, made with `arguments`. It is kept for later calls.
+    """Return the data set with the import path `name`, made with the keyword `arguments`. Equal calls return it again.
 
     `validation` has arguments of `draw_classes`, for a data set without a validation split.
 
     Raises:
-        CodeError: The data set cannot be made, or a split has another form. The message has the user's line if known.
+        CodeError: the data set cannot be made, or a split has another form than the head of this module says.
     """
     given = (json.dumps(dict(one), sort_keys=True, default=str) for one in (arguments, validation))
     found = _open(name, import_named(name), *given)
@@ -59,7 +60,10 @@ def _open(name: str, function: Callable[..., Any], arguments: str, validation: s
 
 
 def _checked(where: str, split: str, part: Any) -> tuple[Any, np.ndarray]:
-    """Return the images and labels of `part`, what the user's `split` returned; CodeError if they are no such thing."""
+    """Return the images and labels of `part`, which the user's method returned for `split`.
+
+    If `part` is anything else, raise a CodeError that begins with `where`, the name and line of the method.
+    """
     if not isinstance(part, tuple | list) or len(part) != 2:
         raise CodeError(f"{where} returns a {type(part).__name__} for {split}: return (images, labels)")
     images, labels = part[0], np.asarray(part[1])
@@ -79,7 +83,11 @@ def _checked(where: str, split: str, part: Any) -> tuple[Any, np.ndarray]:
 def _numbered(
     name: str, where: str, splits: Mapping[str, tuple[Any, np.ndarray]], validation: Mapping[str, Any]
 ) -> OpenedDataset:
-    """Return the data set of `splits`, with classes numbered from 0 through train, validation and test."""
+    """Return the data set `name` of `splits`, with classes numbered from 0 through train, validation and test.
+
+    If there is no validation split, draw its classes from the training classes, with the arguments `validation` of
+    `draw_classes`. Splits that do not fit together are a CodeError that begins with `where`, as in `_checked`.
+    """
     shapes = {split: tuple(images.shape[1:]) for split, (images, _) in splits.items()}
     if len(set(shapes.values())) > 1:
         raise CodeError(f"{where}: the splits have images of several shapes ({shapes}): return one shape")
@@ -110,7 +118,7 @@ def _numbered(
 
 
 class _Rows:
-    """Some rows of the user's `images`, by their indices `rows`."""
+    """The user's `images` at the indices `rows`, as `Images`."""
 
     dtype = torch.uint8
 

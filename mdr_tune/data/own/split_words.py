@@ -1,4 +1,4 @@
-"""Words for splits and roles in a user's own data. They are names of folders, or values in the columns of a table."""
+"""Words for splits and roles in a user's own data, where they are names of folders or values in columns of a table."""
 
 from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY

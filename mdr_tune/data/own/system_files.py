@@ -34,13 +34,13 @@ _ONE_OF_THEM = "|".join((*map(re.escape, _NAMES), *_PATTERNS))
 _NAME = re.compile(_ONE_OF_THEM, re.IGNORECASE)
 
 IN_PATH = rf"(?i)(^|/)({_ONE_OF_THEM})(/|$)"
-"""Regular expression, for Python and Arrow, for paths in which a file or folder has a name that systems use."""
+"""Regular expression, for Python and Arrow, that matches paths of system files and of files in system folders."""
 
 _NAMES_SHOWN = 5
 
 
 def is_kept_by_a_system(name: str) -> bool:
-    """Return whether `name` is the name of a file or folder that systems or programs create for themselves."""
+    """Return whether `name` is that of a file or folder that systems or programs create, such as Thumbs.db."""
     return _NAME.fullmatch(name) is not None
 
 
@@ -50,7 +50,7 @@ def is_hidden(name: str) -> bool:
 
 
 def warn_of_system_files(root: Path, paths: Iterable[str]) -> None:
-    """Log a warning about the files and folders `paths`, if any, which were left out because systems created them.
+    """Log a warning about the system files and folders `paths`, which were left out. Do nothing if there are none.
 
     `root` is the folder of the images, or the table that lists them.
     """

@@ -35,7 +35,7 @@ def listed_table(
     role_column: str | None,
     **opening: Unpack[Opening],
 ) -> ListedDataset:
-    """List the images of a table by `list_table`, and draw splits by `draw_splits`. Errors are those of both."""
+    """List the images of a table (see `list_table`), and put them into splits by `opening` (see `draw_splits`)."""
     listing = list_table(
         Path(file),
         Path(root),
@@ -58,9 +58,9 @@ def list_table(
 ) -> Listing:
     """List the images of a table, in the order of its rows.
 
-    A label is the name of a class: a whole number, or text, from which blanks at both ends are removed. It means the
-    same class in CSV and in Parquet. The texts 007 and 7 are two labels. Labels that look the same are one class, and a
-    warning is logged. Classes are ordered by the code points of their names. So the classes that are drawn for
+    A label is the name of a class: a whole number, or text, from which blanks at both ends are removed. A label means
+    the same class in CSV and in Parquet. The texts 007 and 7 are two labels. Labels that look the same are one class,
+    and a warning is logged. Classes are ordered by the code points of their names. So the classes that are drawn for
     validation do not depend on the order of the rows or on the format.
 
     Args:
@@ -88,8 +88,8 @@ def list_table(
 def class_columns(table: TableFile) -> tuple[np.ndarray, tuple[str, ...], np.ndarray, np.ndarray]:
     """Return `class_ids`, `class_names`, `splits` and `roles` of the rows of `table`, as a `Listing` has them.
 
-    They follow from the columns `label_column`, `split_column` and `role_column` of `list_table`, of which the last two
-    may be missing. Errors are those of `list_table`.
+    `table` has the columns `label_column` and perhaps `split_column` and `role_column`, which `list_table` explains.
+    Errors are those of `list_table`.
     """
     splits, roles = np.full(len(table), SPLIT_NAMES.index("train"), dtype=np.int8), np.full(len(table), BOTH, np.int8)
     if "split_column" in table.named:
@@ -104,7 +104,7 @@ def class_columns(table: TableFile) -> tuple[np.ndarray, tuple[str, ...], np.nda
 
 
 def _classes(table: TableFile) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return the class id of each row of `table`, (n,) int64, and the names of the classes."""
+    """Return the class id of each row of `table`, (n,) int64, and the names of the classes, by id."""
     labels = table.text("label_column", numbers=True)
     if (missing := table.is_missing(labels)).any():
         words = sorted({one_form(label or "") for label in labels.filter(pa.array(missing)).to_pylist()} - {""})
@@ -127,9 +127,9 @@ def _classes(table: TableFile) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def _words(table: TableFile, key: str, meanings: Mapping[str, Any]) -> np.ndarray:
-    """Return for each row of the column `key` the index of its word among the keys of `meanings`, (n,).
+    """Return for each row of the column `key` of `table` the index of its word among the keys of `meanings`, (n,).
 
-    It is a UserError if a word in `table` is none of these keys. The message lists the keys.
+    It is a UserError, which lists these keys, if a word is none of them.
     """
     codes, written = _distinct(pc.fill_null(table.text(key), ""))
     known = {word: index for index, word in enumerate(meanings)}
@@ -144,6 +144,6 @@ def _words(table: TableFile, key: str, meanings: Mapping[str, Any]) -> np.ndarra
 
 
 def _distinct(values: pa.Array) -> tuple[np.ndarray, list[str]]:
-    """Return for each of `values` its index in the list of distinct values, (n,), and then this list."""
+    """Return the index of each of `values` in the list of distinct values, (n,), and this list."""
     encoded = values.dictionary_encode()
     return encoded.indices.to_numpy(), encoded.dictionary.to_pylist()

@@ -44,7 +44,7 @@ class TableFile:
         file: path of the file.
         named: names of the columns in the file. The keys are those of `data` in a sweep file, such as `path_column`.
         columns: the columns, as an Arrow table.
-        first_row: number of the first row as messages count rows: 2 in CSV, below the header, and 0 in Parquet.
+        first_row: number that messages give the first row: 2 in CSV, where the header is row 1, and 0 in Parquet.
     """
 
     file: Path
@@ -77,7 +77,7 @@ class TableFile:
 
     @staticmethod
     def is_missing(values: pa.Array) -> np.ndarray:
-        """Return a mask of the `values`, (n,) text, that are null, empty or a word for a missing value: (n,) bool."""
+        """Return a mask, (n,) bool, of the `values`, (n,) text, that are null, empty or one of the texts `_MISSING`."""
         words = pc.utf8_trim_whitespace(pc.replace_substring_regex(pc.fill_null(values, ""), INVISIBLE, ""))
         return np.asarray(pc.is_in(words, value_set=pa.array(_MISSING, words.type)).to_numpy(zero_copy_only=False))
 
@@ -189,7 +189,10 @@ def _read_parquet(file: Path, named: Mapping[str, str]) -> tuple[pa.Table, dict[
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """Return the Parquet files below `folder`, without hidden files and folders, whose names begin with . or _."""
+    """Return the Parquet files below `folder`, sorted. It is a UserError if there are none.
+
+    Hidden files and folders, whose names begin with . or _, are left out.
+    """
     found = [path for path in sorted(folder.rglob("*.parquet")) if path.is_file()]
     found = [path for path in found if not any(part[0] in "._" for part in path.relative_to(folder).parts)]
     if not found:
@@ -200,9 +203,9 @@ def parquet_files(folder: Path) -> list[Path]:
 
 
 def _check_columns(file: Path, named: Mapping[str, str], names: list[str]) -> dict[str, str]:
-    """Return `named` with the names of the columns as the file spells them. `names` are all columns of `file`.
+    """Return `named` with the names of the columns as `file` spells them. `names` has all columns of `file`.
 
-    It is a UserError if a column is missing, or if several columns have its name.
+    It is a UserError if a column of `named` is missing, or if several columns of the file have its name.
     """
     as_written = {one_form(name): name for name in names}
     named = {key: name if name in names else as_written.get(one_form(name), name) for key, name in named.items()}

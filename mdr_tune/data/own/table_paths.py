@@ -17,7 +17,7 @@ from mdr_tune.data.own.table_file import TableFile
 from mdr_tune.util.text_forms import INVISIBLE, NamesOnDisk
 from mdr_tune.util.words import count
 
-# Finds paths that may have another spelling: absolute ones, and those with an empty segment, "." or "..".
+# Matches paths that have other spellings: absolute paths, and paths with an empty segment, "." or "..".
 _OTHER_SPELLINGS = r"^/|//|(^|/)\.\.?(/|$)"
 
 
@@ -60,8 +60,8 @@ _NO_PATHS = (
 def listed_paths(table: TableFile, root: Path) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the paths of all rows of `table` as the disk spells them, and a mask of the rows to use, (n,) bool.
 
-    The rows that are not used list files that systems create for themselves. Paths are relative to `root`, or absolute.
-    Paths with `..` are not shortened, because after a link, `..` leads to another folder than the text suggests.
+    Rows that list system files, such as Thumbs.db, are not used. Paths are relative to `root`, or absolute. Paths with
+    `..` are not shortened, because after a link, `..` leads to another folder than the text suggests.
 
     Raises:
         UserError: a row has no path or has text that is likely not a path, or several rows list the same file.
@@ -92,7 +92,7 @@ def _refuse(table: TableFile, paths: pa.Array, root: Path, mistake: _NoPath) -> 
 
 
 def _as_on_disk(paths: pa.Array, root: Path) -> pa.Array:
-    """Return `paths` in the Unicode form of the names below `root`. The table's system may use another form."""
+    """Return `paths` in the Unicode form of the names below `root`, because tables may be from another system."""
     several_forms = pc.invert(pc.string_is_ascii(paths))
     names = NamesOnDisk(root, lambda name: unicodedata.normalize("NFC", name))
     found = [names.find(path) or path for path in paths.filter(several_forms).to_pylist()]
@@ -114,7 +114,7 @@ def _refuse_repeated(table: TableFile, files: pa.Array) -> None:
 def _normalised(paths: pa.Array, root: Path) -> pa.Array:
     """Return `paths`, (n,) text, in a form that all spellings of a path share.
 
-    A path is relative to `root` if the file is below `root`, and absolute otherwise.
+    The result is relative to `root` if the file is below `root`, and absolute otherwise.
     """
     several = pc.match_substring_regex(paths, _OTHER_SPELLINGS)
     above = os.path.abspath(root).rstrip("/") + "/"

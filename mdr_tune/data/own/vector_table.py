@@ -1,4 +1,4 @@
-"""A Parquet file of vectors that another model made, such as the index that `mdr-tune embed` writes.
+"""Open a Parquet file of vectors that another model made, such as the index that `mdr-tune embed` writes.
 
 A row has a vector, a label, and perhaps a split and a role.
 """
@@ -30,7 +30,7 @@ from mdr_tune.util.progress import Progress
 
 NAME = "features"
 FOLDER = "vectors"
-"""Name of the folder of the vectors within the cache folder."""
+"""Name of the folder, in the cache folder, that holds the files of vectors."""
 VERSION = 1  # raise it whenever the files of vectors change
 _HEADER_BYTES = 128
 _ROW = "row "
@@ -45,20 +45,21 @@ def outline_vectors(**arguments: Any) -> DatasetOutline:
 
 
 def vector_size(**arguments: Any) -> int:
-    """Return the number of numbers in each vector. Arguments and errors are those of `open_vectors`."""
+    """Return the length of each vector. Arguments and errors are those of `open_vectors`."""
     return _listed(arguments)[1]
 
 
 def open_vectors(folder: Path, progress: Progress, **arguments: Any) -> OpenedDataset:
     """Open a file of vectors as a data set, whose images are `Vectors`.
 
-    The vectors are copied to a file in the cache `folder` once, which all processes of a machine map into memory.
+    The vectors are copied once to a file in the cache `folder`. All processes of a machine map this file into memory.
 
     Args:
         folder: the cache folder.
         progress: called while the file is read.
         arguments: `file`, a Parquet file or a folder of them; the names `vector_column`, `label_column`, `split_column`
-            and `role_column` of its columns, of which the last two may be None; and the keys of `draw_splits`.
+            and `role_column` of its columns, of which the last two may be None; and `recall_ks`,
+            `single_image_classes`, `validation` and `test` of `Opening`.
 
     Raises:
         UserError: the file cannot be read; a vector is null, not finite or of another length than the first one; the
@@ -84,7 +85,7 @@ def open_vectors(folder: Path, progress: Progress, **arguments: Any) -> OpenedDa
 
 
 def _listed(arguments: dict[str, Any]) -> tuple[ListedDataset, int]:
-    """Return the rows with their splits, and the length of the vectors. An unchanged file is read once a process."""
+    """Return the rows with their splits, and the length of the vectors. A process reads an unchanged file only once."""
     states = tuple((str(part), *_state(part)) for part in _parts(Path(arguments["file"])))
     return _read_once(json.dumps(arguments, sort_keys=True), states)
 
@@ -124,7 +125,7 @@ def _read(file: Path, arguments: dict[str, Any]) -> TableFile:
 
 
 def _check_vectors(table: TableFile) -> int:
-    """Return the length of the vectors of `table`, after a check of all of them; see `open_vectors` for the errors."""
+    """Check all vectors of `table`, and return their common length. Errors are those of `open_vectors`."""
     key, column = "vector_column", table.columns[table.named["vector_column"]]
     is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
     numbers = column.type.value_type if is_list or pa.types.is_fixed_size_list(column.type) else None
@@ -152,7 +153,7 @@ def _check_vectors(table: TableFile) -> int:
 
 
 def _blocks(table: TableFile) -> Iterator[np.ndarray]:
-    """Yield the vectors, (m, F) float32 for each chunk of the column. A missing number is NaN."""
+    """Yield the vectors of `table` chunk by chunk, (m, F) float32. A missing number is NaN."""
     for chunk in table.columns[table.named["vector_column"]].chunks:
         if len(chunk):
             with np.errstate(over="ignore"):

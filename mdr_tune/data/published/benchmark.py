@@ -1,4 +1,4 @@
-"""Describe a published data set that has a fixed split, list the images of a copy of it, and check their number."""
+"""Describe a published data set with a fixed test split, list the images of a copy, and check their number."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -26,17 +26,17 @@ class Count(NamedTuple):
 
 @dataclass(frozen=True)
 class Archive:
-    """One of the files that a data set is published as.
+    """A file of a published data set: an archive, or a plain file such as a list of images.
 
     Attributes:
         name: name of the file.
-        makes: paths, relative to one of the data set's `homes`. The file counts as unpacked if one of them exists. A
-            path that is itself one of the `homes` counts only if there is no other path. The first path is the file or
-            folder at the top of the archive. For a file that is not packed, it is the file's own name.
+        makes: paths, relative to a home of the data set (see `Benchmark`). If one of them exists, the file counts as
+            unpacked; a path that is itself a home counts only if it is the only path. The first path is the file or
+            folder at the top of the archive, or the name of the file if it is not packed.
         urls: URLs of the file, in the order in which they are tried. Empty: the file has no public URL.
         md5: MD5 of the file, in hexadecimal; None if it is unknown. It is required for a file with URLs.
         size_bytes: size of the file; None if it is unknown.
-        lies_in: folders, relative to one of the `homes`, in which the file itself is looked for.
+        lies_in: folders, relative to a home, in which to look for the file.
     """
 
     name: str
@@ -48,22 +48,22 @@ class Archive:
 
     @property
     def is_packed(self) -> bool:
-        """Whether the file is an archive that has to be unpacked, and not a plain file such as a list."""
+        """True if the file is an archive that has to be unpacked; False if it is a plain file such as a list."""
         return self.name != self.makes[0]
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A published data set.
+    """A published data set, such as CUB-200-2011.
 
     Attributes:
         name: name of the data set in a sweep file.
         title: name of the data set as the field writes it.
         read: function that lists the images of a copy below a folder. It raises UserError if there is no correct copy.
         expected: numbers of images and classes of each part: `train` and `test`, or `train`, `query` and `gallery`.
-        archives: files that the data set is published as.
-        homes: folders, relative to `data.root`, in which the data set may lie.
-        by_hand: sentences that say how to get the data set if a download does not work.
+        archives: files that make up the data set.
+        homes: folders, relative to `data.root`, in which the data set may lie. The empty path is `data.root` itself.
+        by_hand: sentences that tell a user how to get the data set if a download does not work.
     """
 
     name: str
@@ -145,8 +145,8 @@ class Benchmark:
 def find_home(benchmark: str, title: str, root: Path, homes: tuple[str, ...], lists: tuple[str, ...]) -> Path:
     """Return the first of the folders `root / home` that holds one of the list files `lists`, or raise a UserError.
 
-    `homes` are relative to `root`, and `lists` to a home. The message names the data set `benchmark` (as in a sweep
-    file) and its `title`.
+    `homes` are relative to `root`, and `lists` to a home. The message has `title`, and `benchmark`, the name of the
+    data set in a sweep file.
     """
     for home in homes:
         if any((root / home / name).is_file() for name in lists):

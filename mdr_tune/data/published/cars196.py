@@ -4,7 +4,7 @@ Copies have one of two layouts, with the same images under different names:
 - that of the authors of MDR: cars_annos.mat and car_ims/000001.jpg ..;
 - that of the devkit: devkit/cars_train_annos.mat, cars_test_annos_withlabels.mat, devkit/cars_meta.mat,
   cars_train/00001.jpg .. and cars_test/00001.jpg ...
-Metric learning does not use their division into train and test, which puts images of each class into both.
+Metric learning does not use the devkit's division into train and test, which puts images of each class into both.
 """
 
 import struct
@@ -44,10 +44,10 @@ _UNREADABLE = (
 
 
 def read(root: Path) -> Listing:
-    """List the images of the copy in the folder `root` (or in a folder in it), in one of the two layouts.
+    """List the images of a copy of the data set, in the order of the annotations. Classes are in the order of the ids.
 
-    Images are in the order of the annotations, those of the devkit's cars_train first. Classes are in the order of
-    their ids. It is a UserError if there is no copy, or if its annotations are incomplete or cannot be read.
+    In the devkit's layout, images of cars_train come first. `root` is the folder of the data set, or a folder that
+    holds it. It is a UserError if there is no copy, or if its annotations are incomplete or cannot be read.
     """
     home = find_home("cars196", _TITLE, root, _HOMES, _LISTS)
     if (home / _ALL).is_file() and ((home / "car_ims").is_dir() or not _in_devkit(home, _TRAIN).is_file()):
@@ -98,7 +98,7 @@ def _in_devkit(home: Path, name: str) -> Path:
 
 
 def _read_annotations(path: Path, file_field: str) -> tuple[list[str], np.ndarray]:
-    """Return the images that the annotation file `path` names in its field `file_field`, and their class ids from 1."""
+    """Return the names of images (field `file_field`) in the annotation file `path`, and their class ids from 1."""
     annotations = _load(path, "annotations")
     missing = [name for name in (file_field, "class") if name not in (annotations.dtype.names or ())]
     if missing:

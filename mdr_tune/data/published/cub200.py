@@ -1,7 +1,7 @@
 """CUB-200-2011 (Wah et al., 2011): birds, classes 1 to 100 for training and 101 to 200 for testing.
 
 The archive holds images.txt (`image_id path`), image_class_labels.txt (`image_id class_id`), classes.txt
-(`class_id name`), and images/<class>/*.jpg. Metric learning does not use its train_test_split.txt, which puts images of
+(`class_id name`), and images/<class>/*.jpg. Metric learning does not use train_test_split.txt, which puts images of
 each class into both splits.
 """
 

@@ -15,9 +15,9 @@ from mdr_tune.util.progress import Progress
 def fetch(benchmark: Benchmark, root: Path, progress: Progress) -> None:
     """Get all archives of `benchmark` into `root` and unpack them. Archives that are already unpacked are left alone.
 
-    An archive that is found in `root` is used. Otherwise it is downloaded to `root`, which is created if necessary. The
-    archive is checked against its MD5, if that is known, and unpacked into the folder that it lies in. It is not
-    deleted. Meanwhile, `progress` is called. If several processes call this at once, one works and the others wait.
+    An archive that is already in `root` is used. If it is not there, it is downloaded to `root`, which is created if
+    necessary. The archive is checked against its MD5, if that is known, unpacked into the folder that it lies in, and
+    kept. Meanwhile, `progress` is called. If several processes call this at once, one works and the others wait.
 
     Raises:
         UserError: a file cannot be downloaded (the message says which files to put where), a file is damaged, an
@@ -37,9 +37,9 @@ def fetch(benchmark: Benchmark, root: Path, progress: Progress) -> None:
 
 
 def is_unpacked(benchmark: Benchmark, root: Path, archive: Archive) -> bool:
-    """Return whether a path of `archive.makes` exists in one of the homes of `benchmark` below `root`.
+    """Return whether `archive` has been unpacked: a path of `archive.makes` exists in a home of `benchmark` in `root`.
 
-    An empty folder does not count. A folder that is itself a home counts only if `archive.makes` has no other path.
+    An empty folder does not count. A path that is itself a home counts only if `archive.makes` has no other path.
     """
     made = [name for name in archive.makes if name not in benchmark.homes] or archive.makes
     return any(_is_there(root / home / name) for home in benchmark.homes for name in made)
@@ -50,9 +50,9 @@ def _is_there(path: Path) -> bool:
 
 
 def _refuse_incomplete(benchmark: Benchmark, archive: Archive, target: Path) -> None:
-    """Raise a UserError if an incomplete copy of `benchmark` lies at `target`, where `archive` is to be unpacked.
+    """Raise a UserError if `target`, the path to which `archive` is to be unpacked, exists and is not an empty folder.
 
-    An empty folder there does not matter.
+    Then it is an incomplete copy of `benchmark`, because the archive counts as not unpacked.
     """
     if archive.is_packed and _is_there(target):
         lists = " or ".join(name for name in archive.makes if name not in benchmark.homes)
@@ -67,13 +67,13 @@ def _missing(benchmark: Benchmark, root: Path) -> list[Archive]:
 
 
 def _packed_file(benchmark: Benchmark, root: Path, archive: Archive) -> Path | None:
-    """Return the path of the file of `archive` in `root`; None if the file is not there."""
+    """Return the path of the file `archive` (not unpacked) in `root`; None if the file is not there."""
     places = (root / home / folder / archive.name for home in benchmark.homes for folder in archive.lies_in)
     return next((path for path in places if path.is_file()), None)
 
 
 def _only_by_hand(benchmark: Benchmark, root: Path) -> None:
-    """Raise a UserError if files of `benchmark` without a URL are missing in `root`: a user has to get these files."""
+    """Raise a UserError if `root` lacks files of `benchmark` that have no URL, so that a user has to get them."""
     absent = [
         archive
         for archive in _missing(benchmark, root)
@@ -106,7 +106,7 @@ def _fetch_one(benchmark: Benchmark, root: Path, archive: Archive, progress: Pro
 
 
 def _by_hand(benchmark: Benchmark, root: Path, absent: list[Archive]) -> str:
-    """Return sentences that tell a user to get the files `absent` of `benchmark`, and to put them into `root`."""
+    """Return sentences that tell a user to get the files `absent` of `benchmark` and to put them into `root`."""
     files = []
     for archive in absent:
         size = "" if archive.size_bytes is None else f"{format_bytes(archive.size_bytes)}, "

@@ -19,7 +19,7 @@ _COLUMNS = ("image_id", "class_id", "super_class_id", "path")
 
 
 def read(root: Path) -> Listing:
-    """List the images of a copy of the data set, training images first, in the order of their list.
+    """List the images of a copy of the data set, in the order of Ebay_train.txt and then of Ebay_test.txt.
 
     Classes are in the order of their ids. A class is named after its super class and its id, such as `bicycle_1`.
     `root` is the folder Stanford_Online_Products, or a folder that holds it. A missing or wrong copy is a UserError.

@@ -1,4 +1,4 @@
-"""Read the lists of a published data set: text files with columns, and an item, such as an image, on each line."""
+"""Read the lists of a published data set: text files with columns, and one item, such as an image, on each line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class TextList:
     Attributes:
         columns: n values of each column, by the name of the column.
         lines: line number of each of the n rows, from 1. Empty lines are not rows.
-        preamble: lines before the header.
+        preamble: lines above the header.
     """
 
     path: Path
@@ -31,7 +31,7 @@ class TextList:
         return self.columns[column]
 
     def integers(self, column: str) -> np.ndarray:
-        """Return `column` as (n,) int64. If a value is not a whole number, a UserError names the line of the value."""
+        """Return `column` as (n,) int64. It is a UserError, which names the line, if a value is not a whole number."""
         values = self.columns[column]
         try:
             return np.fromiter(map(int, values), np.int64, len(values))
@@ -40,15 +40,15 @@ class TextList:
             raise self.error(row, f"{column} must be a whole number, found {values[row]!r}") from None
 
     def error(self, row: int, problem: str) -> UserError:
-        """Return an error whose message names the file, the line of `row`, and the `problem` in this line."""
+        """Return an error whose message has the file, the line number of `row` (from 0), and the `problem` there."""
         return UserError(f"data.root: {self.path}, line {self.lines[row]}: {problem}")
 
 
 def read_list(path: Path, columns: Sequence[str], header_line: int | None = None) -> TextList:
-    """Read the list in the UTF-8 file `path`, whose `columns` are separated by white space and named in order.
+    """Read the UTF-8 file `path`, whose lines have the `columns` (names, in order), separated by white space.
 
-    The line `header_line`, counted from 1, has the names of the columns, below a preamble. None: there is no header. It
-    is a UserError if the file cannot be read, the header differs, or a line has too few or too many columns.
+    `header_line` is the number, from 1, of the line with the names of the columns. None: there is no header. It is a
+    UserError if the file cannot be read, the header differs, or a line has too few or too many columns.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -23,17 +23,17 @@ def unpack(archive: Path, keep: str, progress: Progress) -> Path:
     """Unpack `archive` beside itself, and return the path of its member `keep`. Meanwhile, `progress` is called.
 
     The archive is unpacked into a hidden folder beside it. At the end, `keep` is moved to the archive's folder, and the
-    rest is deleted. So there is never an incomplete `keep`. If a process is killed, the next call removes its hidden
+    rest is deleted. So there is never an incomplete `keep`. If a process is killed, the next call removes the hidden
     folder. Two processes must not unpack the same archive at the same time.
 
     Args:
         archive: tar file with any compression, or zip file.
-        keep: file or folder at the top of the archive. Beside the archive, only an empty folder may have its name.
-        progress: function that is called with the bytes of a tar that have been read, or the members of a zip.
+        keep: name of a file or folder at the top of the archive. Beside the archive, no other file or folder may have
+            this name, unless it is an empty folder.
+        progress: called with the number of bytes of a tar, or of members of a zip, that have been unpacked so far.
 
     Raises:
-        UserError: the archive is damaged, lacks `keep` or would write outside of its folder, or the disk is full or
-            fails.
+        UserError: the archive is damaged, lacks `keep` or would write outside of its folder; the disk is full or fails.
     """
     work = archive.with_name(f".{archive.name}.unpacking")
     target = archive.with_name(keep)
@@ -108,9 +108,9 @@ def _extract_zip(archive: Path, work: Path, progress: Progress) -> None:
 
 
 def _unsafe(member: zipfile.ZipInfo) -> str | None:
-    """Return the reason why `member` of a zip must not be unpacked; None if it is safe.
+    """Return the reason why `member` of a zip must not be unpacked, such as "is a link"; None if it is safe.
 
-    zipfile would silently change the path of an unsafe member.
+    This is checked because zipfile would silently change the path of an unsafe member.
     """
     name = member.filename.replace("\\", "/")
     path = PurePosixPath(name)
