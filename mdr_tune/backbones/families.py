@@ -4,6 +4,7 @@ To add a family, write a class for it, here or in a file of its own, and list it
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,6 +27,10 @@ class Conv4Family(BackboneFamily):
 
     names = ("conv4",)
     has_published_weights = False
+
+    def packaged_weights(self, name: str) -> dict[str, Path]:
+        """Return the file of the weights `symbols`: scripts/train_symbols.py trained them on symbols, not letters."""
+        return {"symbols": Path(__file__).with_name("conv4_symbols.pth")}
 
     def image_limits(self, name: str, weights: str, arguments: Mapping[str, Any]) -> ImageLimits:
         """Return the shapes of images that Conv4 takes: only grey images of 32x32 pixels."""

@@ -5,6 +5,7 @@ A family knows the names of its backbones, their image sizes and published weigh
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mdr_tune.backbones.image_limits import ImageLimits
@@ -82,6 +83,10 @@ class BackboneFamily(ABC):
 
     def published_urls(self, name: str) -> dict[str, str]:
         """Return the URLs of the weights that are published for the backbone `name`, by their names and `DEFAULT`."""
+        return {}
+
+    def packaged_weights(self, name: str) -> Mapping[str, Path]:
+        """Return the files of weights of the backbone `name` that come with this package, by the weights' names."""
         return {}
 
     def describe_weights(self, name: str) -> str:

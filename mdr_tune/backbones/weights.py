@@ -29,17 +29,19 @@ def published_urls(name: str) -> dict[str, str]:
 def fetch_weights(name: str, weights: str) -> Path | None:
     """Return the path of the file with the weights of the backbone `name`; None if there are no weights to load.
 
-    `weights` is `none`, `DEFAULT`, the name of published weights, or the path of a file. A published file is downloaded
-    if it is missing. It is kept in torch.hub's folder, `$TORCH_HOME/hub/checkpoints`, under its original name, so that
-    files that other programs have downloaded are found. The name mostly contains the first digits of the file's
-    SHA-256, which are checked. timm's weights are kept in the cache folder of the Hugging Face Hub. If several
-    processes need the same file, one downloads it and the others wait.
+    `weights` is `none`, `DEFAULT`, the name of published weights or of weights in this package, or the path of a file.
+    A published file is downloaded if it is missing. It is kept in torch.hub's folder, `$TORCH_HOME/hub/checkpoints`,
+    under its original name, so that files that other programs have downloaded are found. The name mostly contains the
+    first digits of the file's SHA-256, which are checked. timm's weights are kept in the cache folder of the Hugging
+    Face Hub. If several processes need the same file, one downloads it and the others wait.
 
     Raises:
         UserError: the file does not exist, cannot be downloaded, or is damaged; the message says what to do.
     """
     if weights == "none":
         return None
+    if packaged := family_of(name).packaged_weights(name).get(weights):
+        return packaged
     check_weights(name, weights)
     urls = published_urls(name)
     if weights == "DEFAULT" and not urls:
@@ -62,7 +64,7 @@ def check_weights(name: str, weights: str) -> None:
             f"backbone.weights: no weights of {name} are published: set it to none, which starts from random weights, "
             "or to the path of a state dict"
         )
-    if weights in ("none", "DEFAULT") and weights not in urls:
+    if weights in family_of(name).packaged_weights(name) or (weights in ("none", "DEFAULT") and weights not in urls):
         return
     if weights in urls:
         if hub := HubFile.of(urls[weights]):
@@ -79,8 +81,9 @@ def check_weights(name: str, weights: str) -> None:
         return
     path = Path(os.path.expanduser(weights))
     if not os.path.isfile(path):  # Path.is_file raises for a name that no file can have
-        hint = did_you_mean(weights, [*urls, "none"] if urls else ["DEFAULT", "none"])
-        published = f"published weights of {name}: {', '.join(urls)}" if urls else f"{name} has no published weights"
+        known = [*urls, *family_of(name).packaged_weights(name)]
+        hint = did_you_mean(weights, [*known, "none"] if urls else [*known, "DEFAULT", "none"])
+        published = f"published weights of {name}: {', '.join(known)}" if known else f"{name} has no published weights"
         raise UserError(
             f"backbone.weights: there is no file {weights!r} ({path.absolute()}).{hint} "
             f"Give the path of a state dict, or none to start from random weights; {published}"

@@ -63,9 +63,13 @@ def run_prepare(arguments: argparse.Namespace, console: Console) -> int:
         _prepare(_named(arguments), console)
         return 0
     for data in _of_sweep(arguments, console):
-        with naming(arguments.space):
+        with naming(arguments.space, _overrides(arguments)):
             _prepare(data, console)
     return 0
+
+
+def _overrides(arguments: argparse.Namespace) -> list[str]:
+    return [f"trial.data.{override}" for override in arguments.set]
 
 
 def _of_sweep(arguments: argparse.Namespace, console: Console) -> list[DataConfig]:
@@ -73,7 +77,7 @@ def _of_sweep(arguments: argparse.Namespace, console: Console) -> list[DataConfi
     for key in _FLAGS:
         if (value := getattr(arguments, key)) is not None:
             raise UserError(f"--{key} goes with a NAME; with --space, which names them all, use --set {key}={value}")
-    sweep, notes = read_sweep(arguments.space, [f"trial.data.{override}" for override in arguments.set])
+    sweep, notes = read_sweep(arguments.space, _overrides(arguments))
     for note in notes:
         say(console, f"note: {note}")
     return section_variants(sweep.trial, sweep.space, "data")

@@ -134,7 +134,7 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
     stores = choose_stores(arguments.storage, arguments.tracking_uri)
     check_stores(stores)
     found = check_in_store(stores, sweep.name, Past())
-    with naming(arguments.space):
+    with naming(arguments.space, _overrides(arguments)):
         sweep, taken = resolve(sweep, stores.storage)
         sweep, code = _with_code(sweep)
     machine, lanes, fits, missing, outline = _checked(arguments, sweep, arguments.space)
@@ -256,7 +256,7 @@ def _checked(
     from mdr_tune.cluster.ray_start import check_ray_can_start
 
     console = make_console()
-    with naming(file):
+    with naming(file, _overrides(arguments)):
         check_weights(sweep)
         missing = tuple(missing_data(sweep))
         if missing and not (arguments.dry_run and may_be_downloaded(sweep)):

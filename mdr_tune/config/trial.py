@@ -78,9 +78,9 @@ class BackboneConfig(OpenModel):
     own, such as my_models:make_encoder."""
     weights: Annotated[str, AfterValidator(_absolute_if_a_path)] = "DEFAULT"
     """Initial weights. `DEFAULT`: published weights, or random ones for conv4, which has none; `none`: random weights;
-    else a name of torchvision's weights, such as IMAGENET1K_V1, or the path of a file with a state dict. The weights of
-    a model of timm are those of its tag. With an import path, `DEFAULT` and `none` leave the weights as your code makes
-    them."""
+    `symbols`: those of conv4 in this package, trained on symbols, not on letters; else a name of torchvision's weights,
+    such as IMAGENET1K_V1, or the path of a file with a state dict. The weights of a model of timm are those of its tag.
+    With an import path, `DEFAULT` and `none` leave the weights as your code makes them."""
     train: Annotated[
         Annotated[Literal["all", "none"], Tag(tag("name"))] | Annotated[LastBlocks, Tag(tag("blocks"))],
         Discriminator(lambda value: tag("blocks" if isinstance(value, dict | LastBlocks) else "name")),

@@ -46,7 +46,7 @@ def run_and_track(
         UserError: Weights or images cannot be obtained, images have changed since the earlier trials, a check of the
             nodes failed, or the MLflow experiment cannot be opened.
     """
-    with naming(plan.file):
+    with naming(plan.file, plan.overrides):
         prepare_weights(plan.sweep, status.stage)
     lanes = plan.lanes
     where = "starting Ray" if plan.address is None else f"joining {plan.address}"

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from mdr_tune.backbones.families import family_of
 from mdr_tune.config.datasets import DataConfig
+from mdr_tune.config.overrides import override
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.config.sweep_file import Source, read_tree
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data.outline import DatasetOutline
 from mdr_tune.sweep.data_fit import backbone_problems, size_notes, size_problems
@@ -240,22 +242,37 @@ def _load(data: DataConfig, progress: Progress) -> None:
 
 
 @contextlib.contextmanager
-def naming(file: Path) -> Iterator[None]:
-    """Put the path of the sweep's `file` in front of the lines of a UserError that is raised in the block.
+def naming(file: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Say in a UserError that is raised in the block where each key was given: in a line of `file`, or by a --set.
 
-    Only lines that begin with a key of the trial (`data.root: ...`) or of the sweep (`metric: ...`) get the path.
+    Only lines that begin with a key of the trial (`data.root: ...`) or of the sweep (`metric: ...`) are changed.
+    `overrides` are the texts `KEY=VALUE` of --set.
     """
     try:
         yield
     except UserError as error:
-        named = "\n".join(_with_file(file, line) for line in str(error).split("\n"))
+        source = _source(file, overrides)
+        named = "\n".join(_placed(source, file, line) for line in str(error).split("\n"))
         if named == str(error):
             raise
         raise UserError(named) from error
 
 
-def _with_file(file: Path, line: str) -> str:
-    key = line.split(":")[0].split(".")[0]
-    if key in TrialConfig.model_fields:
-        return f"{file}: trial.{line}"
-    return f"{file}: {line}" if key in SweepConfig.model_fields else line
+def _source(file: Path, overrides: Sequence[str]) -> Source | None:
+    """Return the places of the keys in `file`, with `overrides`; None if the file is gone or has been changed."""
+    try:
+        tree, source = read_tree(file)
+        for text in overrides:
+            override(tree, text, source)
+    except (UserError, OSError):
+        return None
+    return source
+
+
+def _placed(source: Source | None, file: Path, line: str) -> str:
+    key, colon, message = line.partition(": ")
+    section = key.split(".")[0]
+    if not colon or section not in {*TrialConfig.model_fields, *SweepConfig.model_fields}:
+        return line
+    path = ("trial", *key.split(".")) if section in TrialConfig.model_fields else tuple(key.split("."))
+    return source.problem(path, message) if source else f"{file}: {'.'.join(path)}: {message}"

@@ -37,7 +37,7 @@ def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) 
         _beside(lambda report: prepare.prepare_data(plan.sweep, report), progress) as data_is_ready,
         ray_session(plan.address, plan.machine.cpus),
     ):
-        with prepare.naming(plan.file):
+        with prepare.naming(plan.file, plan.overrides):
             data_is_ready.result()
         raise_if_interrupted()
         if plan.preflight:

@@ -1,4 +1,5 @@
 import hashlib
+import importlib.util
 import io
 import random
 import socket
@@ -8,12 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib import ft2font
 from torch import nn
 
 from mdr_tune.backbones import build_backbone, check_weights, fetch_weights, weights
 from mdr_tune.backbones.state_dicts import load_weights, read_state_dict
 from mdr_tune.backbones.torchvision_models import classification_models
 from mdr_tune.backbones.weights import published_urls
+from mdr_tune.config import read_data
+from mdr_tune.data import load_dataset
+from mdr_tune.data.glyphs.letters import FACES, contours, font_path, shared_letters
 from mdr_tune.util import download as downloading
 from mdr_tune.util.errors import UserError
 from tests.file_server import FileServer, serving
@@ -73,6 +78,34 @@ def test_none_and_what_means_none() -> None:
     assert all(torch.equal(tensor, default[name]) for name, tensor in drawn.items())
 
 
+def test_weights_that_come_with_the_package() -> None:
+    """They were trained on symbols, and find letters, which are new to them."""
+    backbone = build_backbone("conv4", "symbols").eval()
+    path = fetch_weights("conv4", "symbols")
+    assert path is not None
+    published = read_state_dict(path)
+    assert all(torch.equal(tensor, published[name]) for name, tensor in backbone.state_dict().items())
+    letters = load_dataset(read_data("glyphs")).split("validation")
+    with torch.no_grad():
+        images = backbone.normalize(letters.images[torch.arange(len(letters.labels))])
+        features = torch.nn.functional.normalize(backbone(images))
+    nearest = (features @ features.T).fill_diagonal_(-2).argmax(1)
+    assert (letters.labels[nearest] == letters.labels).double().mean() > 0.5
+
+
+def test_no_symbol_looks_like_a_letter() -> None:
+    file = Path(__file__).parents[2] / "scripts" / "train_symbols.py"
+    spec = importlib.util.spec_from_file_location("train_symbols", file)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    symbols = script.symbols()
+    font = ft2font.FT2Font(str(font_path(FACES[0])))
+    assert len(symbols) > 1500
+    assert not {contours(font, code) for code in symbols} & {contours(font, code) for code in shared_letters()}
+
+
 def test_a_path_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "mine.pt"
     path.write_bytes(b"whatever")
@@ -88,7 +121,7 @@ def test_neither_a_path_nor_published_weights() -> None:
         r"published weights of resnet50: IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT",
     ):
         fetch_weights("resnet50", "IMAGENET1K_V3")
-    with pytest.raises(UserError, match=r"no file '/nowhere/x.pt'.*conv4 has no published weights"):
+    with pytest.raises(UserError, match=r"no file '/nowhere/x.pt'.*published weights of conv4: symbols"):
         build_backbone("conv4", "/nowhere/x.pt")
 
 
@@ -99,7 +132,7 @@ def test_slips_get_a_suggestion(function: Callable[[str, str], object]) -> None:
             function("resnet50", given)
     with pytest.raises(UserError, match=r"Did you mean 'none'\?"):
         function("resnet50", "None")
-    with pytest.raises(UserError, match=r"Did you mean 'DEFAULT'\?.*conv4 has no published weights"):
+    with pytest.raises(UserError, match=r"Did you mean 'DEFAULT'\?.*published weights of conv4: symbols"):
         function("conv4", "default")
     with pytest.raises(UserError, match=r"no file '/nowhere/x.pt' \(/nowhere/x.pt\)\. Give the path"):
         function("resnet50", "/nowhere/x.pt")

@@ -167,7 +167,7 @@ CASES = {  # section of the trial, search space, place, message
     "weights of another model": (
         "backbone: {name: my_models:Encoder, weights: other.pt}",
         "{}",
-        " trial.backbone.weights",
+        "3: trial.backbone.weights",
         r"other\.pt does not fit the network: it lacks layers\.0",
     ),
     "a loss for each": (

@@ -53,11 +53,11 @@ def distinct_letters() -> tuple[int, ...]:
     font = ft2font.FT2Font(str(font_path("DejaVuSans")))
     first_with: dict[bytes, int] = {}
     for code in shared_letters():
-        first_with.setdefault(_outline(font, code), code)
+        first_with.setdefault(contours(font, code), code)
     return tuple(sorted(first_with.values()))
 
 
-def _outline(font: ft2font.FT2Font, code: int) -> bytes:
+def contours(font: ft2font.FT2Font, code: int) -> bytes:
     """Return the contours of the letter `code` in units of `font`, the leftmost point at x = 0, as bytes to compare."""
     font.load_char(code, flags=ft2font.LoadFlags.NO_SCALE)
     vertices, path_codes = font.get_path()  # (p, 2) float, (p,) uint8
