@@ -1,5 +1,6 @@
 """Losses, a miner and networks as a user may write them, which tests name by import paths."""
 
+import random
 from typing import Literal
 
 import torch
@@ -136,6 +137,25 @@ class Noise(nn.Module):
 
     def forward(self, features):
         return features + torch.randn_like(features) if self.training else features
+
+
+class SkipsByPython(nn.Module):
+    """A network that cannot be made without memory, whose layer skips by Python's random numbers."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.scale = float(torch.ones(1).numpy()[0])
+        self.layers, self.skip = make_features(width), Skip()
+
+    def forward(self, images):
+        return self.skip(self.layers(images) * self.scale)
+
+
+class Skip(nn.Module):
+    """Doubles or not, in training."""
+
+    def forward(self, features):
+        return features * 2 if self.training and random.random() < 0.5 else features
 
 
 class Drops(nn.Module):

@@ -143,7 +143,7 @@ def facts(name: str, arguments: Mapping[str, Any]) -> Facts:
 @lru_cache(maxsize=256)
 def _facts(name: str, function: Callable[..., Any], canonical_arguments: str) -> Facts | CodeError:
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             return _facts_of(name, make_network(name, json.loads(canonical_arguments)))
     except CodeError as error:
         return error

@@ -44,8 +44,8 @@ def look_for_recorded_code(recorded: object, given: str | None) -> None:
 def component_notes(sweep: SweepConfig) -> list[str]:
     """Return notes for the plan on the user's own networks of `sweep`; their trial runs must have passed.
 
-    The notes say which weights and which normalisation a network has, which modules draw random numbers that differ
-    from rank to rank, and whether a registered model will need the user's code.
+    The notes say which weights and which normalisation a network has, and whether a registered model will need the
+    user's code.
     """
     return list(dict.fromkeys(_notes(sweep)))
 
@@ -57,9 +57,13 @@ def _notes(sweep: SweepConfig) -> Iterator[str]:
             continue
         yield from family_of(backbone.name).notes(backbone.name, backbone.weights, shape, backbone.arguments)
         trial = sweep.trial.model_copy(update={"backbone": backbone})
-        from mdr_tune.tracking.exporting import network_notes
+        from mdr_tune.tracking.exporting import why_not_exported
 
-        yield from network_notes(trial, shape)
+        if why := why_not_exported(trial, shape):
+            yield (
+                f"{backbone.name}: torch.export cannot export it ({why}). The registered champion will need your code: "
+                "mdr-tune embed --model URI --code DIR"
+            )
 
 
 def changes_since(then: dict[str, object] | None, now: UserCode | None) -> str | None:

@@ -26,20 +26,21 @@ class GlobalDropout(DrawingLayer, nn.Dropout):
     """`nn.Dropout` that draws its mask for the global batch.
 
     Attributes:
-        gets_images: Whether the first dimension of the inputs is that of the images. If not, all ranks draw one mask.
+        images_dim: Dimension of the inputs that is that of images. None: there is none, and all ranks draw one mask.
     """
 
-    gets_images = True
+    images_dim: int | None = 0
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Drop single elements of `inputs` (n, ...)."""
+        """Drop single elements of `inputs`, of any shape."""
         if not self.training or self.p == 0:
             return inputs
-        if not self.gets_images:
+        if self.images_dim is None:
             return self.dropped(inputs[None], inputs.ndim, self.p, same_for_all=True)[0]
-        if not self.draws.are_of(len(inputs)):
+        images_first = inputs.transpose(0, self.images_dim)
+        if not self.draws.are_of(len(images_first)):
             return super().forward(inputs)
-        return self.dropped(inputs, inputs.ndim - 1, self.p)
+        return self.dropped(images_first, inputs.ndim - 1, self.p).transpose(0, self.images_dim)
 
 
 @cache
@@ -133,5 +134,9 @@ def make_draws_global(network: nn.Module) -> Draws:
             dropping.layer, dropping.draws = number, draws
     for name, layer in network.named_modules():
         if isinstance(layer, GlobalDropout) and _WITHOUT_IMAGES.search(name):
-            layer.gets_images = False
+            layer.images_dim = None
+        if isinstance(layer, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
+            for dropout in layer.children():
+                if isinstance(dropout, GlobalDropout):
+                    dropout.images_dim = 0 if layer.self_attn.batch_first else 1
     return draws

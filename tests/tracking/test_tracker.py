@@ -64,6 +64,7 @@ def sweep(client: MlflowClient, store: str) -> dict[str, Any]:
         params={"metric": METRIC, "search": {"trials": 4, "scheduler": {"name": "asha"}}},
         files={"sweep.yaml": "name: four_outcomes\n"},
         checkpoints="best",
+        local_draws=["Noise (noise) draws", "Norm (norm) has"],
     )
     done, stopped, failed, killed = (trial(name, 0.1 * i) for i, name in enumerate("abcd", 1))
     failed.error = TRACEBACK
@@ -155,6 +156,7 @@ def test_how_a_trial_ended(sweep: dict[str, Any], name: str, status: str, outcom
     run = sweep[name]
     assert (run.info.status, run.data.tags["outcome"]) == (status, outcome)
     assert (run.data.tags["arm"], run.data.tags[TRIAL_TAG]) == ("mdr", name)
+    assert run.data.tags["differs_by_workers"] == "Noise (noise) draws; Norm (norm) has"
     assert run.info.end_time >= run.info.start_time
 
 

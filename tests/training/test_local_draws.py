@@ -55,6 +55,16 @@ class OwnAttention(nn.MultiheadAttention):
         return attended if self.batch_first else attended.transpose(0, 1)
 
 
+class TokensFirst(nn.TransformerEncoderLayer):
+    """Torch's usual order: tokens are the first dimension, images the second."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 2, 16, 0.4)
+
+    def forward(self, src: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return super().forward(src.transpose(0, 1)).transpose(0, 1)
+
+
 class OwnRecurrent(nn.Module):
     def __init__(self, kind: type[nn.RNNBase], **how: Any) -> None:
         super().__init__()
@@ -94,6 +104,7 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "MultiheadAttention": (OwnAttention, TOKENS),
     "MultiheadAttention with weights": (lambda: OwnAttention(batch_first=True, add_bias_kv=True), TOKENS),
     "TransformerEncoderLayer": (lambda: nn.TransformerEncoderLayer(8, 2, 16, 0.4, batch_first=True), TOKENS),
+    "TransformerEncoderLayer, tokens first": (TokensFirst, TOKENS),
     "LSTM": (lambda: OwnRecurrent(nn.LSTM, batch_first=True, bidirectional=True, proj_size=4), TOKENS),
     "GRU": (lambda: OwnRecurrent(nn.GRU), TOKENS),
     "RNN": (lambda: OwnRecurrent(nn.RNN, nonlinearity="relu", bias=False), TOKENS),
@@ -203,6 +214,24 @@ RATES = {"drop_rate": 0.1, "drop_path_rate": 0.2}
 def test_no_layer_of_these_draws_locally(name: str, size: int, more: dict[str, float]) -> None:
     arguments = more if name != "conv4" else {}
     assert local_draws(BackboneConfig.model_validate({"name": name, "weights": "none", **arguments}), size) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "found"),
+    [
+        ("Noisy", {}, ["Noise (noise) draws random numbers for each worker's own images (with the images as"]),
+        ("Noisy", {"train": "none"}, []),
+        ("SkipsByPython", {}, ["Skip (skip) draws random numbers for each worker's own images (with the images as"]),
+        ("Drops", {}, []),
+        ("Maps", {}, []),
+        ("make_dynamic", {}, []),
+    ],
+)
+def test_layers_of_a_users_network_are_found(name: str, more: dict[str, Any], found: list[str]) -> None:
+    backbone = BackboneConfig.model_validate({"name": f"tests.own_components:{name}", **more})
+    texts = local_draws(backbone, 24)
+    assert len(texts) == len(found)
+    assert all(text.startswith(begin) for text, begin in zip(texts, found, strict=True))
 
 
 def test_a_network_that_timm_cannot_train_is_refused() -> None:
