@@ -1,5 +1,6 @@
 """Losses, a miner and networks as a user may write them, which tests name by import paths."""
 
+import random
 from typing import Literal
 
 import torch
@@ -136,3 +137,44 @@ class Noise(nn.Module):
 
     def forward(self, features):
         return features + torch.randn_like(features) if self.training else features
+
+
+class SkipsByPython(nn.Module):
+    """A network that cannot be made without memory, whose layer skips by Python's random numbers."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.scale = float(torch.ones(1).numpy()[0])
+        self.layers, self.skip = make_features(width), Skip()
+
+    def forward(self, images):
+        return self.skip(self.layers(images) * self.scale)
+
+
+class Skip(nn.Module):
+    """Doubles or not, in training."""
+
+    def forward(self, features):
+        return features * 2 if self.training and random.random() < 0.5 else features
+
+
+class Drops(nn.Module):
+    """A network of torch's layers that drop something, and a function of torch that does; it gives features (n, F)."""
+
+    def __init__(self, width: int = 8, p: float = 0.2) -> None:
+        super().__init__()
+        self.p = p
+        self.maps = nn.Sequential(nn.Conv2d(3, width, 3), nn.RReLU(), nn.Dropout2d(p), nn.FractionalMaxPool2d(2, 8))
+        self.patches = nn.Sequential(nn.Conv2d(width, width, 2, 2), nn.Flatten(2), nn.Dropout1d(p))
+        self.block = nn.TransformerEncoderLayer(width, 2, width, p, batch_first=True)
+        self.attention = nn.MultiheadAttention(width, 2, p)
+        self.recurrent = nn.LSTM(width, width, 2, dropout=p)
+        self.last = nn.Sequential(nn.FeatureAlphaDropout(p), nn.AlphaDropout(p))
+
+    def forward(self, images):
+        tokens = self.block(self.patches(self.maps(images)).transpose(1, 2))
+        tokens = tokens + F.scaled_dot_product_attention(tokens, tokens, tokens, dropout_p=self.p * self.training)
+        rows = tokens.transpose(0, 1)
+        rows = rows + self.attention(rows, rows, rows)[0]
+        outputs, _ = self.recurrent(rows)
+        return self.last(outputs[-1])

@@ -66,6 +66,10 @@ class ImportedFamily(BackboneFamily):
         super().check_takes(name, weights, shape, arguments)
         try_network(name, arguments, shape[-1])
 
+    def draws_by_known_layers(self) -> bool:
+        """Return False: the user's code may draw in any way."""
+        return False
+
     def make(self, name: str, weights: str, image_size: int | None, arguments: Mapping[str, Any]) -> "Backbone":
         """Return the user's network in an adapter. The length of its features is found out by a trial run."""
         from mdr_tune.backbones.imported_network import ImportedBackbone

@@ -11,6 +11,7 @@ from torch import nn
 
 from mdr_tune.backbones.backbone import Backbone
 from mdr_tune.backbones.family import NORMALIZATION_KEYS
+from mdr_tune.backbones.pooling import places_of
 from mdr_tune.backbones.state_dicts import State, load_weights
 from mdr_tune.util.call_arguments import call_arguments
 from mdr_tune.util.import_path import CodeError, defined_at, import_named, said
@@ -87,7 +88,7 @@ class ImportedBackbone(Backbone):
         output: torch.Tensor = self.network(images)
         if not self._pools or output.ndim == 2:
             return output
-        return output.flatten(2).mean(2) if output.ndim == 4 else output[:, self.prefix_tokens :].mean(1)
+        return places_of(output, self.prefix_tokens).mean(2)
 
     def without_pooling(self) -> None:
         """Make `forward` return maps (n, F, h, w) or tokens (n, T, F); ValueError if the network gives features."""
@@ -143,7 +144,7 @@ def facts(name: str, arguments: Mapping[str, Any]) -> Facts:
 @lru_cache(maxsize=256)
 def _facts(name: str, function: Callable[..., Any], canonical_arguments: str) -> Facts | CodeError:
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             return _facts_of(name, make_network(name, json.loads(canonical_arguments)))
     except CodeError as error:
         return error

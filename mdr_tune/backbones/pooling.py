@@ -32,8 +32,7 @@ class Pooling(nn.Module):
             return features
         if self.pool == "token":
             return features[:, 0]
-        # (n, F, P), with the P places of an image last
-        places = features.flatten(2) if features.ndim == 4 else features[:, self.prefix_tokens :].transpose(1, 2)
+        places = places_of(features, self.prefix_tokens)
         if self.pool == "max":
             return places.amax(2)
         if self.pool == "avg_max":
@@ -42,3 +41,8 @@ class Pooling(nn.Module):
             powers = places.to(self.p.dtype).clamp(min=GEM_EPS).pow(self.p)  # autocast's types overflow at x^p
             return powers.mean(2).pow(1.0 / self.p)
         return places.mean(2)
+
+
+def places_of(features: torch.Tensor, prefix_tokens: int) -> torch.Tensor:
+    """Return maps (n, F, h, w), or tokens (n, T, F) after the first `prefix_tokens`, as (n, F, P)."""
+    return features.flatten(2) if features.ndim == 4 else features[:, prefix_tokens:].transpose(1, 2)

@@ -196,14 +196,13 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
     sweep, code = _with_code(sweep)
     machine, lanes, fits, missing, outline = _checked(arguments, sweep, stored.file)
     local_draws = _local_draws(sweep)
-    changed = changes_since(past.code, code)
     return Plan(
         sweep=sweep,
         file=stored.file,
         text=stored.text,
         notes=(
             *stored.notes,
-            *([changed] if changed else []),
+            *changes_since(past, sweep, code),
             *found,
             *unit_notes(sweep),
             *fits,

@@ -116,6 +116,7 @@ class Past:
         finished: Whether the sweep came to its end and has not been extended since.
         image_content: Hash of the images that the trials are trained and evaluated on.
         code: Record of the user's own modules, from `UserCode.describe`; None if there are none.
+        packages: Versions of the installed packages that the sweep's import paths lead to, by package.
         folder: Present folder of the launch. Recorded paths of checkpoints are changed to it, unless it is None.
     """
 
@@ -131,6 +132,7 @@ class Past:
     finished: bool = False
     image_content: str | None = None
     code: dict[str, Any] | None = None
+    packages: dict[str, str] = field(default_factory=dict)
     folder: Path | None = None
 
     def trial(self, name: str) -> TrialRecord:
@@ -161,6 +163,7 @@ class Past:
         self.parent_run_id = event["parent_run_id"]
         self.image_content = event.get("image_content")
         self.code = event.get("code")
+        self.packages = event.get("packages", {})
 
     def _started(self, event: dict[str, Any]) -> None:
         keys = ("name", "arm", "number", "seed_index", "parameters", "config")

@@ -34,6 +34,7 @@ class _Tracked(_Event):
     parent_run_id: str
     image_content: str | None = None
     code: dict[str, Any] | None = None
+    packages: dict[str, str] = {}
 
 
 class _Started(_Event):

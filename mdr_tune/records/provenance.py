@@ -7,10 +7,12 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mdr_tune import __version__
+from mdr_tune.util.import_path import is_import_path, own_place
 from mdr_tune.util.user_code import UserCode, changed_files
 from mdr_tune.util.words import without_password
 
@@ -43,7 +45,11 @@ def repeat_info(
         threads: Number of torch's threads in each rank. With another number, sums are rounded differently.
         command: Command line that the user typed; passwords in it are masked.
         code: The user's own modules; None if the configuration names none. Their hashes are recorded.
+
+    The versions of the installed packages that import paths in `config` lead to are recorded as `packages`.
     """
+    names = [section.get("name") for section in config.values() if isinstance(section, dict)]
+    packages = packages_of(name for name in names if isinstance(name, str))
     return {
         "config": config,
         "seed": config.get("seed"),
@@ -55,7 +61,23 @@ def repeat_info(
         "system": system(),
         "command": without_password(command),
         **({} if code is None else {"code": code.describe()}),
+        **({"packages": packages} if packages else {}),
     }
+
+
+def packages_of(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of the installed packages that the import paths among `names` lead to, by package.
+
+    The user's own modules, in the folder of `code`, belong to none.
+    """
+    tops = {name.partition(":")[0].partition(".")[0] for name in names if is_import_path(name)}
+    found = {package for top in tops if own_place(top) is None for package in _packages_with().get(top, [top])}
+    return {package: version for package in sorted(found) if (version := _version(package)) is not None}
+
+
+@functools.cache
+def _packages_with() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
 
 
 @functools.cache
@@ -165,6 +187,7 @@ def _surroundings(info: dict[str, Any]) -> dict[str, str]:
     source = info.get("source") or {}
     found = {
         **info.get("versions", {}),
+        **info.get("packages", {}),
         "commit": source.get("commit"),
         **{key: info.get(key) for key in ("cpu", "system", "device", "workers", "threads")},
     }

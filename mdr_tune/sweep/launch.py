@@ -13,6 +13,7 @@ from mdr_tune.records.provenance import repeat_info
 from mdr_tune.search.ledger import Ledger
 from mdr_tune.search.stop_rules import StopRules
 from mdr_tune.sweep.interrupts import Interrupts
+from mdr_tune.sweep.own_components import recorded_components
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.prepare import naming, prepare_weights
 from mdr_tune.sweep.recording import LaunchOutcome, record_outcome
@@ -71,8 +72,8 @@ def run_on(plan: Plan, hub: Any, status: LaunchListener, command: str) -> Launch
         journal.write("session", command=without_password(command), lanes=plan.lanes.num_lanes)
         status.stage("opening the MLflow store")
         tracker = _open_tracker(plan, command, images)
-        code = {} if plan.code is None else {"code": plan.code.describe()}
-        journal.write("tracked", parent_run_id=tracker.parent_run_id, image_content=images["content"], **code)
+        components = recorded_components(plan.sweep, plan.code)
+        journal.write("tracked", parent_run_id=tracker.parent_run_id, image_content=images["content"], **components)
         if plan.extend_by:  # not earlier: a launch that was refused until here must not count as an extension
             journal.write("extended", trials=plan.extend_by, replaces=plan.past.has_open_extension)
         return _run(plan, hub, journal, tracker, status)

@@ -3,10 +3,13 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mdr_tune.backbones.families import family_of
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.records.journal import Past
+from mdr_tune.records.provenance import packages_of
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.import_path import is_import_path, look_for_code_in
 from mdr_tune.util.user_code import UserCode, changed_files, imported_code
@@ -44,8 +47,8 @@ def look_for_recorded_code(recorded: object, given: str | None) -> None:
 def component_notes(sweep: SweepConfig) -> list[str]:
     """Return notes for the plan on the user's own networks in `sweep`, which must have been checked already.
 
-    The notes say which weights and which normalisation a network has, which of its layers depend on the number of
-    workers, and whether a registered model will need the user's code.
+    The notes say which weights and which normalisation a network has, and whether a registered model will need the
+    user's code.
     """
     return list(dict.fromkeys(_notes(sweep)))
 
@@ -57,18 +60,32 @@ def _notes(sweep: SweepConfig) -> Iterator[str]:
             continue
         yield from family_of(backbone.name).notes(backbone.name, backbone.weights, shape, backbone.arguments)
         trial = sweep.trial.model_copy(update={"backbone": backbone})
-        from mdr_tune.tracking.exporting import network_notes
+        from mdr_tune.tracking.exporting import why_not_exported
 
-        yield from network_notes(trial, shape)
+        if why := why_not_exported(trial, shape):
+            yield (
+                f"{backbone.name}: torch.export cannot export it ({why}). The registered champion will need your code: "
+                "mdr-tune embed --model URI --code DIR"
+            )
 
 
-def changes_since(then: dict[str, object] | None, now: UserCode | None) -> str | None:
-    """Return a sentence on the user's files that differ between `then` and `now`; None if there are none.
+def recorded_components(sweep: SweepConfig, code: UserCode | None) -> dict[str, Any]:
+    """Return what the journal records of `sweep`'s components: hashes of `code`, and versions of installed packages."""
+    packages = packages_of(own_names(sweep))
+    return {**({} if code is None else {"code": code.describe()}), **({"packages": packages} if packages else {})}
 
-    `then` is the recorded result of `UserCode.describe`, `now` the present code.
+
+def changes_since(past: Past, sweep: SweepConfig, now: UserCode | None) -> list[str]:
+    """Return sentences on what changed since `past`: the user's files, of which `now` is a copy, and packages.
+
+    The packages are the installed ones that `sweep`'s import paths lead to.
     """
-    before = (then or {}).get("files")
-    if not isinstance(before, dict):
-        return None
-    changed = changed_files(before, {} if now is None else now.files)
-    return f"your code is not that of then: {', '.join(changed)} changed" if changed else None
+    notes = []
+    before = (past.code or {}).get("files")
+    if isinstance(before, dict) and (changed := changed_files(before, {} if now is None else now.files)):
+        notes.append(f"your code is not that of then: {', '.join(changed)} changed")
+    versions = packages_of(own_names(sweep))
+    for package, then in past.packages.items():
+        if versions.get(package) != then:
+            notes.append(f"{package}: {then} then, {versions.get(package, 'not used')} now")
+    return notes

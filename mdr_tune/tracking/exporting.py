@@ -1,35 +1,13 @@
-"""Find out before a launch if the user's network can be exported, and if several workers compute what one computes."""
+"""Find out before a launch whether the model of a trial can be exported."""
 
 import logging
 import warnings
-from collections.abc import Iterator
 
 import torch
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.training.model import EmbeddingModel, ImageShape
-from mdr_tune.training.own_draws import drawing_layers, unsynced_layers
 from mdr_tune.util.words import first_line
-
-
-def network_notes(trial: TrialConfig, image_shape: ImageShape) -> Iterator[str]:
-    """Yield notes on `trial`'s network: layers whose results depend on the number of workers, and a failed export."""
-    name = trial.backbone.name
-    if layers := drawing_layers(trial, image_shape):
-        yield (
-            f"{name}: {', '.join(layers)} draws random numbers that differ from worker to worker, so that several "
-            "workers do not compute what one does; nn.Dropout would draw for the global batch"
-        )
-    if (layers := unsynced_layers(trial)) and not trial.freezes_batch_norm:
-        yield (
-            f"{name}: {', '.join(layers)} takes the statistics of each worker's own images, so that several workers do "
-            "not compute what one does; set batch_norm: frozen, or use BatchNorm1d or 2d"
-        )
-    if why := why_not_exported(trial, image_shape):
-        yield (
-            f"{name}: torch.export cannot export it ({why}). The registered champion will need your code: "
-            "mdr-tune embed --model URI --code DIR"
-        )
 
 
 def why_not_exported(trial: TrialConfig, image_shape: ImageShape) -> str | None:

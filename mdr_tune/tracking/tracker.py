@@ -152,7 +152,7 @@ class Tracker:
         step = record.epochs
         entries = entries_of(metrics, step, _now_ms())
         if len(record.history) == 1:
-            entries += [*_first_tags(record), *(RunTag(key, text) for key, text in self._draws_tag.items())]
+            entries += _first_tags(record, self._draws_tag)
         what = f"epoch {step} of {record.name}"
         self._writer.put_entries(what, entries, lambda all_of_them: self._write(record, all_of_them), record.name)
 
@@ -292,7 +292,7 @@ class Tracker:
                 self._write(record, entries_of(epoch_metrics(record, index, self._metric), epoch, when))
             elif not all(has(key, epoch) for key in in_force):
                 self._write(record, entries_of(in_force, epoch, when))
-        tags = [*note_tags(record), *_first_tags(record)]
+        tags = [*note_tags(record), *_first_tags(record, self._draws_tag)]
         if tags:
             self._write(record, tags)
 
@@ -373,16 +373,16 @@ class Tracker:
             self._best = best[0]
 
 
-def _first_tags(record: TrialRecord) -> list[Metric | RunTag]:
-    """Return the tags that are known after a trial's first epoch.
+def _first_tags(record: TrialRecord, of_all: Mapping[str, str]) -> list[Metric | RunTag]:
+    """Return the tags that are known after a trial's first epoch: those `of_all` trials, and its own.
 
     They name the device, say whether torch.compile is used, and say whether the test classes are read after every
     epoch.
     """
-    ran: list[Metric | RunTag] = []
+    ran: list[Metric | RunTag] = [RunTag(key, text) for key, text in of_all.items()]
     if record.device:
         is_compiled = record.config.get("compile", False)
-        ran = [RunTag(DEVICE_TAG, record.device), RunTag(COMPILED_TAG, "yes" if is_compiled else "no")]
+        ran += [RunTag(DEVICE_TAG, record.device), RunTag(COMPILED_TAG, "yes" if is_compiled else "no")]
     return [*ran, *([RunTag(TEST_READ_TAG, CURVES_READ)] if has_test_curves(record) else [])]
 
 

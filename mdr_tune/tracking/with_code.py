@@ -24,7 +24,7 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.training.model import EmbeddingModel, ImageShape
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.import_path import look_for_code_in
-from mdr_tune.util.user_code import changed_files, imported_code
+from mdr_tune.util.user_code import changed_files, imported_code, imported_hashes
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,6 @@ def network_with_code(
     except (UserError, RuntimeError) as error:
         raise UserError(f"{uri}: the code in {code} does not make its network: {error}") from None
     then = (mlflow.models.Model.load(str(folder)).metadata or {}).get(CODE_KEY, {})
-    now = imported_code()
-    if changed := changed_files(then, {} if now is None else now.files):
+    if changed := changed_files(then, imported_hashes()):
         logger.warning("%s: your code is not that of its training: %s changed", uri, ", ".join(changed))
     return model.to(device)

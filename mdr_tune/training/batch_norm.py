@@ -79,7 +79,12 @@ class _GlobalBatchNormAct2d(GlobalBatchNorm2d):
 
 
 def global_kind(layer: nn.Module) -> type[_GlobalBatchNorm] | None:
-    """Return the class that gives a BatchNorm `layer` the statistics of the global batch; None if there is none."""
+    """Return the class that gives a BatchNorm `layer` the statistics of the global batch; None if there is none.
+
+    There is none for other classes, nor for a layer without weights or without running statistics.
+    """
+    if getattr(layer, "weight", None) is None or getattr(layer, "running_mean", None) is None:
+        return None
     kinds = {nn.BatchNorm2d: GlobalBatchNorm2d, nn.BatchNorm1d: _GlobalBatchNorm1d}
     if type(layer).__name__ == "BatchNormAct2d" and type(layer).__module__.startswith("timm."):
         return _GlobalBatchNormAct2d

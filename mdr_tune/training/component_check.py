@@ -24,7 +24,7 @@ from mdr_tune.data.dataset import ImageDataset, ImageSplit
 from mdr_tune.metric.imported_loss import ImportedLoss, build_for_trial, call, check_trains, trial_batch, value_of
 from mdr_tune.metric.imported_miner import build_imported_miner, mined_in_trial
 from mdr_tune.metric.mined import Pairs
-from mdr_tune.training.own_draws import drawing_layers
+from mdr_tune.training.local_draws import local_draws
 from mdr_tune.training.ranks import Ranks
 from mdr_tune.training.session import TrialSession
 from mdr_tune.util.call_arguments import REQUIRED, call_arguments
@@ -113,8 +113,7 @@ def check_component(kind: Kind, name: str, arguments: Mapping[str, Any], image_s
         return
     yield Line("signature", "ok", _signature(name))
     yield from {"loss": _check_loss, "miner": _check_miner, "backbone": _check_network}[kind](name, arguments, trial)
-    draws = kind == "backbone" and bool(drawing_layers(trial, trial.data.input_shape))
-    yield _check_ranks(trial, draws)
+    yield _check_ranks(trial, kind == "backbone" and bool(_local_draws(trial)))
 
 
 def _trial(kind: Kind, name: str, arguments: Mapping[str, Any], image_size: int) -> TrialConfig:
@@ -275,9 +274,13 @@ def _check_network(name: str, arguments: Mapping[str, Any], trial: TrialConfig) 
     is_alone = torch.allclose(both, alone, rtol=1e-3, atol=1e-5)
     text = "does not depend on the rest of the batch" if is_alone else "depends on the other images of the batch"
     yield Line("single image", "ok" if is_alone else "FAILED", f"in evaluation, the output of an image {text}")
-    layers = drawing_layers(trial, trial.data.input_shape)
-    drawn = f"{', '.join(layers)}: draws for itself, so that several workers do not compute what one does"
-    yield Line("random layers", "note" if layers else "ok", drawn if layers else "none that draws for itself")
+    texts = _local_draws(trial)
+    found = f"{'; '.join(texts)}: several workers do not compute what one computes"
+    yield Line("random layers", "note" if texts else "ok", found if texts else "all draw for the global batch")
+
+
+def _local_draws(trial: TrialConfig) -> list[str]:
+    return local_draws(trial.backbone, trial.data.input_shape[-1], trial.freezes_batch_norm)
 
 
 def _check_ranks(trial: TrialConfig, draws: bool) -> Line:
@@ -293,7 +296,7 @@ def _check_ranks(trial: TrialConfig, draws: bool) -> Line:
         return Line(what, "ok", f"losses and weights after {_STEPS} steps differ by {worst:.1g} at most, in float64")
     text = f"{key} differs by {worst:.1g} after {_STEPS} steps, in float64"
     if draws:
-        return Line(what, "note", f"{text}, as the random layers above draw for themselves")
+        return Line(what, "note", f"{text}, see the layers named above")
     return Line(what, "FAILED", f"{text}: does it depend on a worker's own images, or draw by numpy or random?")
 
 

@@ -28,7 +28,7 @@ from mdr_tune.util.cache_folder import cache_dir, locked
 from mdr_tune.util.disk_space import check_free
 from mdr_tune.util.files import atomic_write
 from mdr_tune.util.import_path import is_import_path
-from mdr_tune.util.user_code import imported_code
+from mdr_tune.util.user_code import content_of, imported_hashes
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +69,9 @@ class FrozenFeatures:
         device = next(model.backbone.parameters()).device
         self._device = device
         self._known = [VERSION, content, config.backbone.name, config.backbone.arguments, config.embedding.pool]
-        code = imported_code() if is_import_path(config.backbone.name) else None
-        self._known += [self._image_size, device.type, torch.__version__, _fingerprint(model), code and code.content]
+        files = imported_hashes() if is_import_path(config.backbone.name) else {}
+        code = content_of(files) if files else None
+        self._known += [self._image_size, device.type, torch.__version__, _fingerprint(model), code]
 
     def training(self, split: ImageSplit) -> ImageSplit:
         """Return `split`, n training images, with the features of all V views: n of the first view, then n of the next.

@@ -57,9 +57,27 @@ def imported_code() -> UserCode | None:
     Raises:
         UserError: The modules lie in two folders, or the copy would be too large.
     """
+    folder, files = _imported_files()
+    if folder is None:
+        return None
+    contents = {name: file.read_bytes() for name, file in files.items()}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            archive.writestr(zipfile.ZipInfo(name), content)  # without the time, so that equal files are equal bytes
+    return UserCode(str(folder), {name: _digest(content) for name, content in contents.items()}, buffer.getvalue())
+
+
+def imported_hashes() -> dict[str, str]:
+    """Return what `UserCode.files` of `imported_code` would be, without a copy; empty if there is none."""
+    return {name: _digest(file.read_bytes()) for name, file in _imported_files()[1].items()}
+
+
+def _imported_files() -> tuple[Path | None, dict[str, Path]]:
+    """Return the folder of the user's modules that were imported, and their files by name; None if there are none."""
     places = sorted({place for name, _ in own_modules() if (place := own_place(name.partition(".")[0])) is not None})
     if not places:
-        return None
+        return None, {}
     folders = sorted({place.parent for place in places})
     if len(folders) > 1:
         raise UserError(
@@ -67,12 +85,7 @@ def imported_code() -> UserCode | None:
         )
     files = {str(file.relative_to(folders[0])): file for place in places for file in _files_of(place)}
     _check_size(files)
-    contents = {name: file.read_bytes() for name, file in sorted(files.items())}
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in contents.items():
-            archive.writestr(zipfile.ZipInfo(name), content)  # without the time, so that equal files are equal bytes
-    return UserCode(str(folders[0]), {name: _digest(content) for name, content in contents.items()}, buffer.getvalue())
+    return folders[0], dict(sorted(files.items()))
 
 
 def _files_of(place: Path) -> Iterator[Path]:

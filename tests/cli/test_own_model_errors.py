@@ -56,6 +56,12 @@ class Scale(Encoder):
     mean = (123.7, 116.3, 103.5)
 
 
+class Noisy(Encoder):
+    def forward(self, images):
+        features = super().forward(images)
+        return features + torch.randn_like(features) if self.training else features
+
+
 def nothing(width: int = 4):
     return width
 
@@ -187,7 +193,7 @@ CASES = {  # section of the trial, search space, place, message
         "loss: my_models:Bad",
         "{}",
         "3: trial.loss.name",
-        r"my_models\.py:69: RuntimeError: mat1 and",
+        r"my_models\.py:75: RuntimeError: mat1 and",
     ),
     "another signature": ("loss: my_models:Images", "{}", "3: trial.loss.name", r"must take \(embeddings, labels\)"),
     "a miner of another form": (
@@ -243,16 +249,17 @@ def test_a_mistake_is_one_line_with_its_place(folder: Path, capsys: pytest.Captu
 def test_the_plan_says_what_was_decided(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "code").mkdir()
     (folder / "my_models.py").rename(folder / "code" / "mine.py")
-    (folder / "sweep.yaml").write_text(SWEEP.format(section="backbone: mine:Encoder", space="{}"))
+    (folder / "sweep.yaml").write_text(SWEEP.format(section="backbone: mine:Noisy", space="{}"))
     code, text = run(capsys, "--dry-run")
     assert code == 2
     assert "there is no module 'mine'" in text
     code, text = run(capsys, "--dry-run", "--code", "code")
     assert code == 0
-    assert "backbone mine:Encoder gives features (n, 4) for images of 32 x 32" in text
-    assert "training starts from the weights that mine:Encoder makes" in text
+    assert "backbone mine:Noisy gives features (n, 4) for images of 32 x 32" in text
+    assert "training starts from the weights that mine:Noisy makes" in text
     assert "have no statistics yet: batch_norm auto is synced" in text
     assert "no attribute mean and no std: images are normalised as ImageNet's" in text
+    assert "trial.backbone: Noisy draws random numbers for each worker's own images" in text
 
 
 def test_a_network_that_brings_trained_weights_has_none_to_download(

@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 
+from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records import provenance
-from mdr_tune.records.provenance import differences, repeat_info, source_of
+from mdr_tune.records.journal import Past
+from mdr_tune.records.provenance import differences, packages_of, repeat_info, source_of
+from mdr_tune.sweep.own_components import changes_since, recorded_components
+from mdr_tune.util.import_path import look_for_code_in
 
 
 def info(**changes: Any) -> dict[str, Any]:
@@ -126,3 +130,35 @@ def test_a_source_without_a_repository_is_compared_too() -> None:
     assert differences(info(source=None), info(source=None)) == []
     lines = differences(info(source={"commit": "aaa", "dirty": False}), info(source=None))
     assert lines == ["commit: aaa then, not known now"]
+
+
+def test_the_package_of_an_imported_component_is_recorded_with_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rerun and a resumed launch say that another version is installed; the user's own modules have none."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "netpack").mkdir()
+    (tmp_path / "netpack" / "__init__.py").write_text("import torch\ndef net():\n    return torch.nn.Conv2d(3, 2, 3)\n")
+    (tmp_path / "mine.py").write_text("from netpack import net\n")
+
+    def install(version: str) -> None:
+        facts = tmp_path / "Net_Pack.dist-info"
+        facts.mkdir(exist_ok=True)
+        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: Net-Pack\nVersion: {version}\n")
+        (facts / "top_level.txt").write_text("netpack\n")
+        provenance._packages_with.cache_clear()
+
+    install("1.2")
+    sweep = SweepConfig.model_validate({"name": "own", "trial": {"backbone": {"name": "netpack:net"}}})
+    then, past = repeat_info(sweep.trial.model_dump(), 2, 1, "launch.py"), Past()
+    past.add({"event": "tracked", "time": 0.0, "parent_run_id": "x", **recorded_components(sweep, None)})
+    assert then["packages"] == past.packages == {"Net-Pack": "1.2"}
+    install("1.3")
+    now = repeat_info(sweep.trial.model_dump(), 2, 1, "launch.py")
+    assert differences(then, now)[0] == "Net-Pack: 1.2 then, 1.3 now"
+    assert changes_since(past, sweep, None) == ["Net-Pack: 1.2 then, 1.3 now"]
+    assert "packages" not in info()
+    provenance._packages_with.cache_clear()
+    look_for_code_in([tmp_path])
+    assert packages_of(["mine:net", "triplet"]) == {}
+    look_for_code_in([])

@@ -64,9 +64,10 @@ def sweep(client: MlflowClient, store: str) -> dict[str, Any]:
         params={"metric": METRIC, "search": {"trials": 4, "scheduler": {"name": "asha"}}},
         files={"sweep.yaml": "name: four_outcomes\n"},
         checkpoints="best",
+        local_draws=["Noise (noise) draws", "Norm (norm) has"],
     )
     done, stopped, failed, killed = (trial(name, 0.1 * i) for i, name in enumerate("abcd", 1))
-    failed.error = TRACEBACK
+    failed.error, done.device = TRACEBACK, "cpu"
     tell(tracker, done, [50.0, 62.5, 60.0], "completed")
     tell(tracker, stopped, [40.0], "stopped_early")
     tell(tracker, failed, [], "failed")
@@ -155,6 +156,8 @@ def test_how_a_trial_ended(sweep: dict[str, Any], name: str, status: str, outcom
     run = sweep[name]
     assert (run.info.status, run.data.tags["outcome"]) == (status, outcome)
     assert (run.data.tags["arm"], run.data.tags[TRIAL_TAG]) == ("mdr", name)
+    told = run.data.tags.get("differs_by_workers")
+    assert told == ("Noise (noise) draws; Norm (norm) has" if status != "FAILED" else None)  # it had no epoch
     assert run.info.end_time >= run.info.start_time
 
 

@@ -13,7 +13,7 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data.dataset import ImageDataset
 from mdr_tune.tracking.champion import register_champion
 from mdr_tune.tracking.experiment import open_experiment
-from mdr_tune.tracking.exporting import network_notes
+from mdr_tune.tracking.exporting import why_not_exported
 from mdr_tune.tracking.loading import load_embedder
 from mdr_tune.training import TrialSession
 from mdr_tune.util.errors import UserError
@@ -44,9 +44,7 @@ def test_a_network_that_cannot_be_exported_is_told_registered_and_loaded(
     look_for_code_in([code])
     keys = {"backbone": "dynamic_nets:make_dynamic", "batch": {"size": 8}, "augmentation": "none", "epochs": 1}
     config = TrialConfig.from_keys({**keys, "iterations_per_epoch": 1, "embedding": {"size": 4}})
-    (note,) = network_notes(config, config.data.input_shape)
-    assert "dynamic_nets:make_dynamic: torch.export cannot export it" in note
-    assert "will need your code" in note
+    assert why_not_exported(config, config.data.input_shape) is not None
     data = ImageDataset("noise", {"train": noise_images(range(4)), "validation": noise_images(range(4, 6))})
     session = TrialSession(config, data)
     session.train_epoch()
@@ -74,11 +72,3 @@ def test_a_network_that_cannot_be_exported_is_told_registered_and_loaded(
     look_for_code_in([])
     with pytest.raises(UserError, match=r"does not make its network: .*no module 'dynamic_nets'"):
         load_embedder(str(local), code=str(tmp_path))
-
-
-def test_a_module_that_draws_is_named() -> None:
-    config = TrialConfig.from_keys({"backbone": "tests.own_components:Noisy"})
-    (note,) = network_notes(config, config.data.input_shape)
-    assert "tests.own_components:Noisy: noise (Noise) draws random numbers" in note
-    dropout = TrialConfig.from_keys({"backbone": "tests.own_components:Tokens"})
-    assert list(network_notes(dropout, dropout.data.input_shape)) == []

@@ -117,6 +117,12 @@ TRIALS = {
         "loss": {"name": "tests.own_components:SoftTriple", "centers": 3},
         "embedding": {"size": 16},
     },
+    "own-network-of-layers-that-drop": {
+        **TRIAL,
+        "backbone": "tests.own_components:Drops",
+        "optimizer": {"name": "sgd", "learning_rate": 1e-3},
+        "epochs": 3,
+    },
     "bf16": {**TRIAL, "precision": "bf16"},
     "memory": {
         **TRIAL,

@@ -9,7 +9,7 @@ import pytest
 
 from mdr_tune.util.call_arguments import ArgumentProblem, call_arguments
 from mdr_tune.util.import_path import CodeError, import_named, look_for_code_in
-from mdr_tune.util.user_code import changed_files, imported_code, use_code
+from mdr_tune.util.user_code import changed_files, imported_code, imported_hashes, use_code
 
 LOSSES = """\
 from typing import Iterator, Literal, Optional
@@ -155,6 +155,7 @@ def test_the_code_that_was_imported_travels(folder: Path) -> None:
     assert code is not None
     names = ["helper.py", "my_losses.py", "pack/__init__.py", "pack/data.txt", "pack/models.py"]
     assert list(code.files) == names  # a package whole, and what a module imports
+    assert imported_hashes() == code.files
     use_code(code)
     assert Path(sys.modules["my_losses"].__file__ or "").parent == folder  # unchanged: as the user has it
     write(folder, {"helper.py": "HALF = 0.25\n"})
