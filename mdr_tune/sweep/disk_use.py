@@ -38,12 +38,15 @@ def describe_checkpoints(plan: Plan) -> str | None:
 def checkpoint_bytes(trial: TrialConfig) -> int:
     """Return the approximate size of a checkpoint of `trial` in bytes: network, buffers, optimiser's state, memory.
 
-    The few weights of a loss are left out.
+    The few weights of a loss are left out, as is a frozen network that checkpoints do without.
     """
+    from mdr_tune.training.frozen_backbone import leaves_out
+
     model = outline(trial)
     copies = trial.optimizer.chosen.copies_per_weight(trial.optimizer.chosen_momentum)
-    bytes_each = [(p.numel() * p.element_size(), p.requires_grad) for p in model.parameters()]
-    buffers = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
+    kept = model.head if leaves_out(trial) else model
+    bytes_each = [(p.numel() * p.element_size(), p.requires_grad) for p in kept.parameters()]
+    buffers = sum(buffer.numel() * buffer.element_size() for buffer in kept.buffers())
     memory = 0 if trial.memory is None else trial.memory.size * (4 * model.embedding_size + 8)  # float32, int64 labels
     return sum(size * (1 + copies * is_trained) for size, is_trained in bytes_each) + buffers + memory
 

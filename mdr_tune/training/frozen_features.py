@@ -49,6 +49,7 @@ class FrozenFeatures:
         model: the model, whose backbone is frozen, on the device to compute on.
         config: configuration of the trial.
         content: hash of the images and splits of the data set.
+        backbone: hash of all numbers of the backbone.
         views: views of the training images; None: each image has one, the one that an evaluation sees.
         autocast: type of the network's numbers in training; None: those of the model.
         on_batch: called after each batch that this process has computed.
@@ -59,6 +60,7 @@ class FrozenFeatures:
         model: EmbeddingModel,
         config: TrialConfig,
         content: str,
+        backbone: str,
         views: FixedViews | None,
         autocast: torch.dtype | None,
         on_batch: Callable[[], None],
@@ -70,7 +72,7 @@ class FrozenFeatures:
         self._device = device
         self._known = [VERSION, content, config.backbone.name, config.backbone.arguments, config.embedding.pool]
         code = imported_code() if is_import_path(config.backbone.name) else None
-        self._known += [self._image_size, device.type, torch.__version__, _fingerprint(model), code and code.content]
+        self._known += [self._image_size, device.type, torch.__version__, backbone, code and code.content]
 
     def training(self, split: ImageSplit) -> ImageSplit:
         """Return `split`, n training images, with the features of all V views: n of the first view, then n of the next.
@@ -141,16 +143,6 @@ class FrozenFeatures:
             features = self._model.features(images)
         self._on_batch()
         return features.float().cpu().numpy()
-
-
-def _fingerprint(model: EmbeddingModel) -> str:
-    """Return a hash of all numbers of the backbone, with their names."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(model.backbone.state_dict().items()):
-        numbers = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(numbers.view(torch.uint8).numpy().data if numbers.ndim else numbers.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _write(file: Path, features: np.ndarray) -> None:
