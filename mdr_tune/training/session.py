@@ -221,6 +221,22 @@ class TrialSession:
                 parameter.requires_grad_(not is_frozen)
             self._parallel_model = _data_parallel(self.model, self.ranks)
 
+    def prepare_features(self) -> None:
+        """Compute the features of a frozen backbone that the epochs need, if they are kept and missing.
+
+        No rank waits for another one, so that a node may take longer than the others. Without this call, the first
+        epoch computes them.
+        """
+        if not self.model.reads_features:
+            return
+        found = self._features or self._read_features()
+        if self.config.protocol == "validation":
+            found.evaluation(self.dataset.split("validation"), "validation")
+        for name in self.config.measured_curves:
+            split = self._curve_test if name == "test" else self.dataset.split("train")
+            assert split is not None  # else the constructor refuses
+            found.evaluation(split, name)
+
     def _read_features(self) -> FrozenFeatures:
         """Train and evaluate on the features of the frozen backbone from now on; compute them if they are missing."""
         known = self._recipe if self.model.dtype == torch.float32 else None  # as it was made
