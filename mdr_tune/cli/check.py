@@ -15,7 +15,8 @@ from mdr_tune.util.import_path import is_import_path, look_for_code_in
 _DESCRIPTION = """\
 Check a loss, miner, network or data set of your own, named by its import path: its signature, shapes, finite values
 and gradients, gradients against finite differences in float64, one worker against two, determinism, random layers; of a
-data set the splits, labels, images, and whether another process gets the same. A line for each check. Exit code 0: a launch takes it; 2: a check failed.
+data set the splits, labels and images, and whether another process gets the same. A line for each check. Exit code 0: a
+launch takes it; 2: a check failed.
 """
 _KINDS = {"data": "data set"}
 _STYLES = {"ok": "green", "note": "yellow", "FAILED": "red"}
@@ -23,9 +24,8 @@ _STYLES = {"ok": "green", "note": "yellow", "FAILED": "red"}
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command `check` to `commands`, the commands of mdr-tune."""
-    parser = commands.add_parser(
-        "check", help="check a loss, miner, network or data set of your own", description=_DESCRIPTION
-    )
+    what = "check a loss, miner, network or data set of your own"
+    parser = commands.add_parser("check", help=what, description=_DESCRIPTION)
     parser.add_argument("name", metavar="MODULE:NAME", help="such as my_losses:SoftTriple")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of it; may be repeated"

@@ -33,6 +33,7 @@ from mdr_tune.util.call_arguments import REQUIRED, call_arguments
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.import_path import CodeError, code_folders, import_named, look_for_code_in, said
 from mdr_tune.util.nearest_name import did_you_mean
+from mdr_tune.util.words import count
 
 Kind = Literal["backbone", "loss", "miner", "data"]
 RANKS_TIMEOUT_S = 600
@@ -314,9 +315,8 @@ def _contrast(train: ImageSplit) -> Line:
     pixels = train.images[torch.arange(min(len(train), _LOOKED_AT))].flatten(1)
     lowest, highest = pixels.amin(1), pixels.amax(1)
     if highest.max() <= 1:
-        return Line(
-            "pixels", "FAILED", f"none is above {int(highest.max())}: numbers are from 0 to 255, not from 0 to 1"
-        )
+        highest_of_all = int(highest.max())
+        return Line("pixels", "note", f"none is above {highest_of_all}: they go from 0 to 255, not from 0 to 1")
     empty = int((lowest == highest).sum())
     text = f"from {int(lowest.min())} to {int(highest.max())} in the first {len(pixels)} images"
     return Line("pixels", "note" if empty else "ok", f"{text}{f'; {empty} of one colour' if empty else ''}")
@@ -327,7 +327,7 @@ def _label_line(part: str, split: ImageSplit) -> Line:
     sizes = sizes[sizes > 0]
     single = int((sizes == 1).sum())
     text = f"{int(sizes.min())} to {int(sizes.max())} images a class"
-    more = f"; {single} classes of one image, which has no other of its class" if single else ""
+    more = f"; {count(single, 'class')} of one image, which has no other to find" if single else ""
     return Line(f"labels of {part}", "note" if single else "ok", text + more)
 
 

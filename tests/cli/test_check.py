@@ -119,13 +119,13 @@ def test_a_data_set_that_is_in_order(capsys: pytest.CaptureFixture[str]) -> None
     found = statuses(out)
     assert set(found.values()) == {"ok", "note"}
     assert found["determinism"] == "ok"
-    for text in ("uint8 (3, 10, 10)", "test 79 images of 40 classes", "1 to 2 images a class; 1 classes of one image"):
+    for text in ("uint8 (3, 10, 10)", "test 79 images of 40 classes", "1 to 2 images a class; 1 class of one image"):
         assert text in out
 
 
 def test_a_data_set_with_the_order_of_a_set_and_pixels_up_to_1(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run_command(capsys, "check", "mine:Parts", "--set", "ordered=false", "--set", "scale=1")
-    assert (code, statuses(out)["determinism"], statuses(out)["pixels"]) == (2, "FAILED", "FAILED")
+    assert (code, statuses(out)["determinism"], statuses(out)["pixels"]) == (2, "FAILED", "note")
     assert "sort what comes from a set" in out
 
 
