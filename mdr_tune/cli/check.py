@@ -1,4 +1,4 @@
-"""`mdr-tune check MODULE:NAME`: check a loss, miner or network of your own as a launch does, and more thoroughly."""
+"""`mdr-tune check MODULE:NAME`: check a loss, miner, network or data set of your own as a launch does, and further."""
 
 import argparse
 from pathlib import Path
@@ -13,22 +13,27 @@ from mdr_tune.util.errors import UserError
 from mdr_tune.util.import_path import is_import_path, look_for_code_in
 
 _DESCRIPTION = """\
-Check a loss, miner or network of your own, named by its import path: its signature, shapes, finite values and
-gradients, gradients against finite differences in float64, one worker against two, determinism, random layers. A line
-for each check. Exit code 0: a launch takes it; 2: a check failed.
+Check a loss, miner, network or data set of your own, named by its import path: its signature, shapes, finite values
+and gradients, gradients against finite differences in float64, one worker against two, determinism, random layers; of a
+data set the splits, labels and images, and whether another process gets the same. A line for each check. Exit code 0: a
+launch takes it; 2: a check failed.
 """
+_KINDS = {"data": "data set"}
 _STYLES = {"ok": "green", "note": "yellow", "FAILED": "red"}
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command `check` to `commands`, the commands of mdr-tune."""
-    parser = commands.add_parser("check", help="check a loss, miner or network of your own", description=_DESCRIPTION)
+    what = "check a loss, miner, network or data set of your own"
+    parser = commands.add_parser("check", help=what, description=_DESCRIPTION)
     parser.add_argument("name", metavar="MODULE:NAME", help="such as my_losses:SoftTriple")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of it; may be repeated"
     )
     parser.add_argument("--code", type=Path, metavar="DIR", help="the folder of your modules; default: this one")
-    parser.add_argument("--kind", choices=["backbone", "loss", "miner"], help="what it is; default: as its code says")
+    parser.add_argument(
+        "--kind", choices=["backbone", "loss", "miner", "data"], help="what it is; default: as its code says"
+    )
     parser.add_argument(
         "--image-size", type=at_least_1, metavar="N", help="pixels of a network's images; default: its own, or 224"
     )
@@ -49,7 +54,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     kind = arguments.kind or kind_of(arguments.name, given)
     size = arguments.image_size or (usual_image_size(arguments.name, given) if kind == "backbone" else 0)
     failed = False
-    say(console, Text(f"{arguments.name}, a {kind}", style="bold"))
+    say(console, Text(f"{arguments.name}, a {_KINDS.get(kind, kind)}", style="bold"))
     for line in check_component(kind, arguments.name, given, size):
         say(console, Text(f"  {line.what:20}").append(f"{line.status:8}", style=_STYLES[line.status]).append(line.text))
         failed = failed or line.status == "FAILED"

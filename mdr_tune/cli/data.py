@@ -1,12 +1,14 @@
-"""`mdr-tune data`: download a data set, check it and build its cache; list and verify the caches of this machine."""
+"""`mdr-tune data`: download a data set, check it, build its cache; list, verify and remove this machine's caches."""
 
 import argparse
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from rich.console import Console
 
+from mdr_tune.cli.flags import at_least_0
 from mdr_tune.cli.progress_bars import progress_bars
 from mdr_tune.cli.terminal import say
 from mdr_tune.config.datasets import DataConfig
@@ -21,11 +23,15 @@ from mdr_tune.util.cache_folder import check_cache_dir
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.words import plural
 
+if TYPE_CHECKING:
+    from mdr_tune.data.kept_features import KeptFeatures
+
 _PREPARE = """\
 Check a data set and build its cache of images, which trials read instead of the files. CUB-200-2011, Cars-196 and
 Stanford Online Products are downloaded into --root if they are not there, and unpacked; without a network the command
 says which file to put where, as it does for In-Shop. A cache that is there already is found, and costs nothing.
 """
+_DAY_S = 86_400
 _FLAGS = ("root", "file")
 """Keys of the section trial.data that have a flag of their own. The other keys are given with --set."""
 
@@ -36,7 +42,7 @@ class _Wanted(StrictModel):
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command `data` to `commands`, the commands of mdr-tune."""
-    parser = commands.add_parser("data", help="prepare data sets, list and verify their caches")
+    parser = commands.add_parser("data", help="prepare data sets; list, verify and remove their caches")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     prepare = actions.add_parser("prepare", help="download, check, build the cache", description=_PREPARE)
     prepare.add_argument(
@@ -53,6 +59,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     listing.set_defaults(run=run_list)
     verify = actions.add_parser("verify", help="compare every image of the caches with its checksum")
     verify.set_defaults(run=run_verify)
+    remove = actions.add_parser("remove", help="remove old caches and kept features")
+    remove.add_argument(
+        "--older-than", type=at_least_0, metavar="DAYS", required=True, help="those that were made so long ago; 0: all"
+    )
+    remove.set_defaults(run=run_remove)
 
 
 def run_prepare(arguments: argparse.Namespace, console: Console) -> int:
@@ -126,20 +137,58 @@ def _prepare(data: DataConfig, console: Console) -> None:
 
 
 def run_list(_: argparse.Namespace, console: Console) -> int:
-    """List the image caches of this machine on `console`; return 0."""
+    """Print the caches of images and the kept features on this machine on `console`; return 0."""
+    from mdr_tune.data import kept_features
     from mdr_tune.data.images.abandoned import abandoned_sizes
     from mdr_tune.data.images.image_cache import FOLDER, cached_files
     from mdr_tune.util.disk_space import format_bytes
 
     folder = check_cache_dir()
-    unfinished = abandoned_sizes(folder / FOLDER)
-    if not cached_files(folder) and not unfinished:
+    unfinished = [*abandoned_sizes(folder / FOLDER), *abandoned_sizes(folder / kept_features.FOLDER)]
+    features, computing = kept_features.kept_features(folder), kept_features.unfinished_features(folder)
+    if not any((cached_files(folder), unfinished, features, computing)):
         say(console, f"no caches of images below {folder}")
         return 0
     say(console, f"caches below {folder}; a cache that is deleted is made again when it is needed")
     _print_caches(console)
+    for one in features:
+        say(console, f"  {_described(one):<40} {format_bytes(one.bytes):>9}  {one.path}")
     for path, size_bytes in unfinished:
         say(console, f"  unfinished, removed by the next build: {format_bytes(size_bytes):>9}  {path}")
+    for path, size_bytes in computing:
+        say(console, f"  features, partly computed: {format_bytes(size_bytes):>9}  {path}")
+    return 0
+
+
+def _described(kept: "KeptFeatures") -> str:
+    """Return, for example, `features of resnet18: folder, training, 40,000 x 512`."""
+    shape = "damaged" if kept.shape is None else " x ".join(f"{size:,}" for size in kept.shape)
+    if not kept.about:
+        return f"features, {shape}"
+    return f"features of {kept.about['backbone']['name']}: {kept.about['data']['name']}, {kept.about['split']}, {shape}"
+
+
+def run_remove(arguments: argparse.Namespace, console: Console) -> int:
+    """Remove the caches of images and the kept features that are as old as `arguments` say; return 0.
+
+    A process that reads a removed file goes on to do so. What a process computes at this moment stays.
+    """
+    from mdr_tune.data.images.image_cache import cached_files
+    from mdr_tune.data.kept_features import kept_features, remove_features, unfinished_features
+    from mdr_tune.util.disk_space import format_bytes
+
+    folder, before = check_cache_dir(), time.time() - arguments.older_than * _DAY_S
+    found = [(one.path, one.bytes) for one in cached_files(folder)]
+    found += [(one.path, one.bytes) for one in kept_features(folder)] + unfinished_features(folder)
+    old = [(path, size) for path, size in found if path.lstat().st_mtime <= before]
+    for path, size in old:
+        try:
+            remove_features(path)
+        except OSError as error:
+            raise UserError(f"{path} cannot be removed ({error.strerror})") from error
+        say(console, f"removed {format_bytes(size):>9}  {path}")
+    age = f"no cache below {folder} is {arguments.older_than} {plural(arguments.older_than, 'day')} old"
+    say(console, f"{format_bytes(sum(size for _, size in old))} freed" if old else age)
     return 0
 
 

@@ -20,8 +20,17 @@ if TYPE_CHECKING:
 
 def at_least_1(text: str) -> int:
     """Convert the `text` of a flag to a whole number of at least 1. Raise ArgumentTypeError if it is not one."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return _at_least(1, text)
+
+
+def at_least_0(text: str) -> int:
+    """Convert the `text` of a flag to a whole number of at least 0. Raise ArgumentTypeError if it is not one."""
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text!r}")
     return int(text)
 
 

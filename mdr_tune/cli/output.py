@@ -19,7 +19,7 @@ from mdr_tune.records.objectives import chosen_on
 from mdr_tune.report.description import BEST_TRIALS_SHOWN, trial_table
 from mdr_tune.report.sentences import verdict
 from mdr_tune.sweep.cost import describe_epochs, describe_time, plan_cost
-from mdr_tune.sweep.disk_use import describe_checkpoints, describe_used
+from mdr_tune.sweep.disk_use import describe_checkpoints, describe_features, describe_used
 from mdr_tune.sweep.model_fit import describe_training
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.prepare import weights_used
@@ -61,6 +61,8 @@ def print_plan(console: Console, plan: Plan) -> None:
         _add(table, "", "seeds", f"{sweep.search.seeds_per_trial} for each trial that is not stopped early")
     for arm in plan.arms:
         _add(table, "  arm", arm.name, describe_trials(arm, "trial" if sweep.search.seeds is None else "configuration"))
+    for line in describe_features(plan):
+        _add(table, "  features", *line.split(": ", 1))
     cost, measured = plan_cost(plan)
     _add(table, "  cost", "epochs", describe_epochs(cost))
     _add(table, "", "time", describe_time(cost, measured, lanes))

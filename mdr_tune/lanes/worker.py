@@ -148,7 +148,8 @@ class LaneWorker:
         if checkpoint is not None:
             data = io.BytesIO(ray.get(checkpoint))
             session.load_state_dict(torch.load(data, map_location="cpu", weights_only=True))
-        self._session = session
+        self._session = session  # from here on, `count` has its progress
+        session.prepare_features()
         return session.epoch
 
     def _epoch(self) -> dict[str, Any]:

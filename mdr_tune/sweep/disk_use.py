@@ -1,14 +1,19 @@
 """Describe the disk space of a launch: an upper bound for its checkpoints, and the space in use when it has ended."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mdr_tune.checkpoints.retention import LATEST
 from mdr_tune.config.space import section_variants
+from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.sweep.model_fit import models_of, outline
 from mdr_tune.sweep.plan import Plan
+from mdr_tune.sweep.prepare import content_if_read, number_of_images
+from mdr_tune.util.cache_folder import check_cache_dir
 from mdr_tune.util.disk_space import format_bytes
 from mdr_tune.util.files import existing_folder
 from mdr_tune.util.words import count
@@ -35,15 +40,84 @@ def describe_checkpoints(plan: Plan) -> str | None:
     )
 
 
+def describe_features(plan: Plan) -> list[str]:
+    """Return a line for each frozen network of `plan` whose features are kept: where, how large, and whether there.
+
+    They are counted for all training seeds if the network is random. A data set that is not there yet has no line.
+    """
+    from mdr_tune.data.kept_features import FOLDER
+
+    device = "cuda" if plan.lanes.gpus_per_worker else "cpu"
+    wanted: dict[str, dict[str, int]] = {}
+    for trial in _keeping_trials(plan.sweep):
+        wanted.setdefault(trial.backbone.name, {}).update(_feature_files(trial, device))
+    folder = check_cache_dir()
+    there = _there(folder) if wanted else set()
+    where = f"{folder / FOLDER}{' of each node' if plan.address else ''}"
+    lines = []
+    for name, sizes in wanted.items():
+        found = sum(key in there for key in sizes)
+        state = "all there" if found == len(sizes) else f"{found} of {count(len(sizes), 'file')} there"
+        what = "computed once, by the first trial that needs them; " if found == 0 else ""
+        lines.append(f"{name}: {format_bytes(sum(sizes.values()))} in {where}, {what}{state}")
+    return lines
+
+
+def _keeping_trials(sweep: SweepConfig) -> Iterator[TrialConfig]:
+    """Yield a trial of `sweep` for each way in which it computes features that are kept."""
+    for trial in models_of(sweep):
+        for data in section_variants(sweep.trial, sweep.space, "data"):
+            for augmentation in section_variants(sweep.trial, sweep.space, "augmentation"):
+                one = trial.model_copy(update={"data": data, "augmentation": augmentation})
+                seeds = sweep.training_seeds[:1] if one.backbone.pretrained else sweep.training_seeds
+                if one.keeps_features:
+                    yield from (one.model_copy(update={"seed": seed}) for seed in seeds)
+
+
+def _feature_files(trial: TrialConfig, device: str) -> dict[str, int]:
+    """Return the size in bytes of each file of features that `trial` needs before its final evaluation, by its key."""
+    from mdr_tune.training.frozen_features import about_features
+
+    images = number_of_images(trial.data)
+    if images is None:
+        return {}
+    train, validation = images
+    if trial.protocol == "paper":
+        train, validation = train + validation, 0
+    numbers, content = outline(trial).backbone.feature_size, content_if_read(trial.data)
+    counts = {"training": train * (trial.backbone.views or 1), "validation": validation}
+    return {
+        _as_key({**about_features(trial, split, device), "content": content}): rows * numbers * 4
+        for split, rows in counts.items()
+        if rows
+    }
+
+
+def _there(folder: Path) -> set[str]:
+    """Return the keys of the kept features in the cache folder `folder`, with the content of the images and without."""
+    from mdr_tune.data.kept_features import kept_features
+
+    abouts = [kept.about for kept in kept_features(folder) if kept.about and kept.shape]
+    return {_as_key(one) for about in abouts for one in (about, {**about, "content": None})}
+
+
+def _as_key(about: dict[str, Any]) -> str:
+    return json.dumps(about, sort_keys=True)
+
+
 def checkpoint_bytes(trial: TrialConfig) -> int:
     """Return the approximate size in bytes of a checkpoint of `trial`, without the few weights of the loss.
 
-    It includes the network, its buffers, the optimiser's state and the cross-batch memory.
+    It includes the network, its buffers, the optimiser's state and the cross-batch memory, but not a frozen network
+    that checkpoints do without.
     """
+    from mdr_tune.training.frozen_backbone import leaves_out
+
     model = outline(trial)
     copies = trial.optimizer.chosen.copies_per_weight(trial.optimizer.chosen_momentum)
-    bytes_each = [(p.numel() * p.element_size(), p.requires_grad) for p in model.parameters()]
-    buffers = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
+    kept = model.head if leaves_out(trial) else model
+    bytes_each = [(p.numel() * p.element_size(), p.requires_grad) for p in kept.parameters()]
+    buffers = sum(buffer.numel() * buffer.element_size() for buffer in kept.buffers())
     memory = 0 if trial.memory is None else trial.memory.size * (4 * model.embedding_size + 8)  # float32, int64 labels
     return sum(size * (1 + copies * is_trained) for size, is_trained in bytes_each) + buffers + memory
 

@@ -22,6 +22,7 @@ from mdr_tune.records.objectives import best_key
 from mdr_tune.tracking.exporting import why_not_exportable
 from mdr_tune.tracking.tags import run_tags
 from mdr_tune.tracking.with_code import RESIZE_KEY, log_with_code, model_input, signature_of
+from mdr_tune.training.frozen_backbone import load_model_state
 from mdr_tune.training.model import EmbeddingModel, ImageShape
 from mdr_tune.training.official import IMAGE_SHAPE, RESIZE, ImportedModel
 from mdr_tune.util.import_path import is_import_path
@@ -56,7 +57,7 @@ def _load(checkpoint: Path) -> tuple[EmbeddingModel, ImageShape, TrialConfig]:
     config = TrialConfig.model_validate(state["config"])
     channels, height, width = state["image_shape"]
     model = EmbeddingModel.from_config(config, pretrained=False, image_size=width)
-    model.load_state_dict(state["model"])
+    load_model_state(model, state)
     return model.eval(), (channels, height, width), config
 
 

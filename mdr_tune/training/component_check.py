@@ -1,4 +1,4 @@
-"""Check one loss, miner or network of the user's as a launch does, and further: `mdr-tune check`.
+"""Check one loss, miner, network or data set of the user's as a launch does, and further: `mdr-tune check`.
 
 Each check is a line: what was checked, whether it passed, and what was found. A check that fails ends the checks that
 need it.
@@ -6,6 +6,7 @@ need it.
 
 import inspect
 import json
+import os
 import random
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from mdr_tune.backbones.family import NORMALIZATION_KEYS
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data.dataset import ImageDataset, ImageSplit
+from mdr_tune.data.own.imported_data import open_imported
 from mdr_tune.metric.imported_loss import ImportedLoss, build_for_trial, call, check_trains, trial_batch, value_of
 from mdr_tune.metric.imported_miner import build_imported_miner, mined_in_trial
 from mdr_tune.metric.mined import Pairs
@@ -31,11 +33,13 @@ from mdr_tune.util.call_arguments import REQUIRED, call_arguments
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.import_path import CodeError, code_folders, import_named, look_for_code_in, said
 from mdr_tune.util.nearest_name import did_you_mean
+from mdr_tune.util.words import count
 
-Kind = Literal["backbone", "loss", "miner"]
+Kind = Literal["backbone", "loss", "miner", "data"]
 RANKS_TIMEOUT_S = 600
 _FILLED = {"num_classes": 4, "embedding_size": 6}
 _BATCH, _STEPS, _IMAGES_PER_CLASS = 16, 2, 4
+_LOOKED_AT = 256
 _LARGEST_DIFFERENCE = 1e-9
 """Largest relative difference of numbers in float64 that one and two ranks may have."""
 
@@ -62,7 +66,7 @@ def kind_of(name: str, arguments: Mapping[str, Any]) -> Kind:
     """Return what the import path `name` with `arguments` stands for, by what it takes and returns.
 
     Raises:
-        CodeError: It cannot be imported or made, or is none of the three.
+        CodeError: It cannot be imported or made, or is none of the four.
     """
     function = import_named(name)
     taken = call_arguments(function, tuple(_FILLED))
@@ -75,7 +79,7 @@ def kind_of(name: str, arguments: Mapping[str, Any]) -> Kind:
         raise CodeError(f"{name} has no argument {unknown[0]!r}.{hint} Known: {', '.join(known) or 'none'}.")
     made = call(name, function, taken.check(name, given))
     if not isinstance(made, nn.Module):
-        return "miner"
+        return "data" if callable(getattr(made, "split", None)) else "miner"
     for numbers, kind in ((1, "backbone"), (2, "loss")):
         try:
             inspect.signature(made.forward).bind(*range(numbers))
@@ -112,7 +116,10 @@ def check_component(kind: Kind, name: str, arguments: Mapping[str, Any], image_s
         yield Line("signature, values", "FAILED", str(error))
         return
     yield Line("signature", "ok", _signature(name))
-    yield from {"loss": _check_loss, "miner": _check_miner, "backbone": _check_network}[kind](name, arguments, trial)
+    checks = {"loss": _check_loss, "miner": _check_miner, "backbone": _check_network, "data": _check_data}
+    yield from checks[kind](name, arguments, trial)
+    if kind == "data":
+        return
     yield _check_ranks(trial, kind == "backbone" and bool(_local_draws(trial)))
 
 
@@ -281,6 +288,76 @@ def _check_network(name: str, arguments: Mapping[str, Any], trial: TrialConfig) 
 
 def _local_draws(trial: TrialConfig) -> list[str]:
     return local_draws(trial.backbone, trial.data.input_shape[-1], trial.freezes_batch_norm)
+
+
+def _check_data(name: str, arguments: Mapping[str, Any], trial: TrialConfig) -> Iterator[Line]:
+    """Check a data set that `_trial` has opened, so that its splits have the right form."""
+    validation = trial.data.model_dump()["validation"]
+    given: dict[str, Any] = {"name": name, "arguments": trial.data.model_extra or {}, "validation": validation}
+    opened = open_imported(**given)
+    parts = {"train": opened.searched.split("train"), "validation": opened.searched.split("validation")}
+    parts["test"] = opened.test
+    sizes = [f"{part} {len(split):,} images of {split.num_classes:,} classes" for part, split in parts.items()]
+    yield Line("splits", "ok", f"{', '.join(sizes)}; no class is in two")
+    channels, height, width = opened.searched.image_shape
+    yield Line("images", "ok", f"uint8 ({channels}, {height}, {width})")
+    yield _contrast(parts["train"])
+    yield from (_label_line(part, split) for part, split in parts.items())
+    try:
+        is_same = _content_elsewhere(given) == opened.searched.content
+    except CodeError as error:
+        yield Line("determinism", "FAILED", f"in another process: {error}")
+        return
+    fix = "seed what draws at random, and sort what comes from a set or a folder"
+    text = "twice the same images, labels and splits" if is_same else f"another process gets other ones: {fix}"
+    yield Line("determinism", "ok" if is_same else "FAILED", text)
+
+
+def _contrast(train: ImageSplit) -> Line:
+    """Look for images of one colour, or of numbers from 0 to 1, among the first training images."""
+    pixels = train.images[torch.arange(min(len(train), _LOOKED_AT))].flatten(1)
+    lowest, highest = pixels.amin(1), pixels.amax(1)
+    if highest.max() <= 1:
+        highest_of_all = int(highest.max())
+        return Line("pixels", "note", f"none is above {highest_of_all}: they go from 0 to 255, not from 0 to 1")
+    empty = int((lowest == highest).sum())
+    text = f"from {int(lowest.min())} to {int(highest.max())} in the first {len(pixels)} images"
+    return Line("pixels", "note" if empty else "ok", f"{text}{f'; {empty} of one colour' if empty else ''}")
+
+
+def _label_line(part: str, split: ImageSplit) -> Line:
+    sizes = torch.bincount(split.labels)
+    sizes = sizes[sizes > 0]
+    single = int((sizes == 1).sum())
+    text = f"{int(sizes.min())} to {int(sizes.max())} images a class"
+    more = f"; {count(single, 'class')} of one image, which has no other to find" if single else ""
+    return Line(f"labels of {part}", "note" if single else "ok", text + more)
+
+
+def _content_elsewhere(given: Mapping[str, Any]) -> str:
+    """Return the hash of the data set that another process opens, whose sets have another order."""
+    with tempfile.TemporaryDirectory(prefix="mdr_tune_check_") as folder:
+        file = Path(folder, "given.json")
+        file.write_text(json.dumps({**given, "code": [str(one) for one in code_folders()]}))
+        program = f"from {__name__} import print_content; print_content()"
+        command = [sys.executable, "-c", program, str(file)]
+        environment = {**os.environ, "PYTHONHASHSEED": "1"}
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=RANKS_TIMEOUT_S, check=False
+        )
+    if done.returncode:
+        raise CodeError((done.stderr.strip().splitlines() or ["a process ended without a word"])[-1])
+    return done.stdout.strip().splitlines()[-1]
+
+
+def print_content() -> None:
+    """Print the hash of a data set. The argument of the program is a file that says which."""
+    given = json.loads(Path(sys.argv[1]).read_text())
+    look_for_code_in([Path(one) for one in given.pop("code")])
+    try:
+        print(open_imported(**given).searched.content)
+    except UserError as error:
+        raise SystemExit(str(error)) from None
 
 
 def _check_ranks(trial: TrialConfig, draws: bool) -> Line:

@@ -9,10 +9,12 @@ import fcntl
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,20 +22,21 @@ import torch
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data.augmentations.cropping import center_crop
 from mdr_tune.data.dataset import ImageSplit
+from mdr_tune.data.images.abandoned import remove_abandoned
+from mdr_tune.data.kept_features import FOLDER, about_file
 from mdr_tune.data.vectors import Vectors, write_vectors
 from mdr_tune.metric.full_precision import full_float32
 from mdr_tune.training.fixed_views import FixedViews
 from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.util.cache_folder import cache_dir, locked
-from mdr_tune.util.disk_space import check_free
+from mdr_tune.util.disk_space import check_free, is_full
+from mdr_tune.util.errors import UserError
 from mdr_tune.util.files import atomic_write
 from mdr_tune.util.import_path import is_import_path
 from mdr_tune.util.user_code import content_of, imported_hashes
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "features"
-"""Name of the folder of the files within the cache folder."""
 VERSION = 1  # raise it whenever the features change
 BLOCK, BATCH = 512, 64
 """Number of images whose features are kept in a file of their own until all are there; number of them in a batch."""
@@ -49,6 +52,7 @@ class FrozenFeatures:
         model: the model, whose backbone is frozen, on the device to compute on.
         config: configuration of the trial.
         content: hash of the images and splits of the data set.
+        backbone: hash of all numbers of the backbone.
         views: views of the training images; None: each image has one, the one that an evaluation sees.
         autocast: type of the network's numbers in training; None: those of the model.
         on_batch: called after each batch that this process has computed.
@@ -59,6 +63,7 @@ class FrozenFeatures:
         model: EmbeddingModel,
         config: TrialConfig,
         content: str,
+        backbone: str,
         views: FixedViews | None,
         autocast: torch.dtype | None,
         on_batch: Callable[[], None],
@@ -66,12 +71,13 @@ class FrozenFeatures:
         self._model, self._config, self._views, self._autocast = model, config, views, autocast
         self._on_batch = on_batch
         self._image_size = config.data.chosen_image_size
+        self._content = content
         device = next(model.backbone.parameters()).device
         self._device = device
         self._known = [VERSION, content, config.backbone.name, config.backbone.arguments, config.embedding.pool]
         files = imported_hashes() if is_import_path(config.backbone.name) else {}
         code = content_of(files) if files else None
-        self._known += [self._image_size, device.type, torch.__version__, _fingerprint(model), code]
+        self._known += [self._image_size, device.type, torch.__version__, backbone, code]
 
     def training(self, split: ImageSplit) -> ImageSplit:
         """Return `split`, n training images, with the features of all V views: n of the first view, then n of the next.
@@ -80,26 +86,36 @@ class FrozenFeatures:
         """
         views = 1 if self._views is None else self._views.count
         how = None if self._views is None else self._config.chosen_augmentation.model_dump()
-        vectors = self._vectors(["training", views, how, str(self._autocast)], split, views, training=True)
+        vectors = self._vectors(["training", views, how, str(self._autocast)], split, "train", views, training=True)
         return replace(split, images=vectors, labels=split.labels.repeat(views))
 
     def evaluation(self, split: ImageSplit, name: str) -> ImageSplit:
         """Return the split `name` of an evaluation with features; `pictures` has the images."""
         gallery = None if split.gallery is None else self.evaluation(split.gallery, f"{name} gallery")
-        vectors = self._vectors(["evaluation", name], split, 1, training=False)
+        vectors = self._vectors(["evaluation", name], split, name, 1, training=False)
         return ImageSplit(vectors, split.labels, gallery, pictures=split.images)
 
-    def _vectors(self, purpose: list[object], split: ImageSplit, views: int, training: bool) -> Vectors:
+    def _vectors(self, purpose: list[object], split: ImageSplit, name: str, views: int, training: bool) -> Vectors:
         count = len(split.images) * views
         text = json.dumps([*self._known, *purpose, count], sort_keys=True)
         folder = cache_dir() / FOLDER
-        folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}.npy"
-        if not target.exists():
-            self._make(target, split, views, training)
-        return Vectors(target)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not target.exists():
+                about = about_features(self._config, "training" if training else name, self._device.type)
+                self._make(target, split, views, training, {**about, "content": self._content})
+            return Vectors(target)
+        except OSError as error:
+            if not is_full(error) and str(folder) not in str(error.filename):
+                raise  # the images cannot be read
+            raise UserError(
+                f"the features of {count:,} images of {self._config.data.name} cannot be kept in {folder} "
+                f"({error.strerror}): make room there (mdr-tune data list shows what there is), or set the environment "
+                "variable MDR_TUNE_CACHE to another folder"
+            ) from error
 
-    def _make(self, target: Path, split: ImageSplit, views: int, training: bool) -> None:
+    def _make(self, target: Path, split: ImageSplit, views: int, training: bool, about: dict[str, Any]) -> None:
         self._model.backbone.eval()  # an evaluation puts the whole model back into its mode of training
         count = len(split.images) * views
         parts = target.with_suffix(".parts")
@@ -116,7 +132,10 @@ class FrozenFeatures:
                     if is_mine and not file.exists() and not target.exists():
                         _write(file, self._compute(split, block, training))
         with locked(target):
+            remove_abandoned(target.parent, held=target)
             if not target.exists():
+                with atomic_write(about_file(target)) as opened:
+                    opened.write(json.dumps(about).encode())
                 write_vectors(target, count, size, map(np.load, files))
                 shutil.rmtree(parts, ignore_errors=True)
 
@@ -144,14 +163,28 @@ class FrozenFeatures:
         return features.float().cpu().numpy()
 
 
-def _fingerprint(model: EmbeddingModel) -> str:
-    """Return a hash of all numbers of the backbone, with their names."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(model.backbone.state_dict().items()):
-        numbers = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(numbers.view(torch.uint8).numpy().data if numbers.ndim else numbers.numpy().tobytes())
-    return digest.hexdigest()
+def about_features(config: TrialConfig, split: str, device: str) -> dict[str, Any]:
+    """Return what features of a trial are of, for people, and for a plan that asks whether they are there.
+
+    `split` is `training`, or the split of an evaluation. `device` is the type of the device that computes them.
+    """
+    backbone = config.backbone
+    augmentation = config.chosen_augmentation.model_dump() if split == "training" else None
+    file = Path(backbone.weights) if os.path.isabs(backbone.weights) else None
+    about: dict[str, Any] = {
+        "data": config.data.model_dump(),
+        "split": split,
+        "backbone": {"name": backbone.name, "weights": backbone.weights, "arguments": dict(backbone.arguments)},
+        "weights_changed": None if file is None else file.stat().st_mtime,
+        "seed": None if backbone.pretrained else config.seed,
+        "pool": config.embedding.pool,
+        "views": (backbone.views or 1) if split == "training" else 1,
+        "augmentation": augmentation,
+        "precision": config.precision if split == "training" else "fp32",
+        "device": device,
+        "torch": str(torch.__version__),
+    }
+    return json.loads(json.dumps(about))  # type: ignore[no-any-return]  # as a file gives it back
 
 
 def _write(file: Path, features: np.ndarray) -> None:
@@ -166,7 +199,7 @@ def _claimed(file: Path, waits: bool) -> Iterator[bool]:
     The kernel releases the lock of a process that ends. `file`'s folder is gone once the whole is there.
     """
     try:
-        opened = file.with_suffix(".lock").open("ab")
+        opened = file.with_name(f"{file.name}.lock").open("ab")
     except FileNotFoundError:
         yield False
         return

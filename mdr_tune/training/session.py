@@ -28,6 +28,7 @@ from mdr_tune.training.examine import examine
 from mdr_tune.training.fine_tuning import freeze
 from mdr_tune.training.finite import FiniteNumbers, TrialDiverged
 from mdr_tune.training.fixed_views import FixedViews
+from mdr_tune.training.frozen_backbone import BackboneRecipe, fingerprint, load_model_state, state_of
 from mdr_tune.training.frozen_features import FrozenFeatures
 from mdr_tune.training.global_draws import make_draws_global
 from mdr_tune.training.input_pipeline import InputBatch, InputPipeline
@@ -41,7 +42,8 @@ from mdr_tune.training.snapshot import held_shares, normalized_distances, snapsh
 from mdr_tune.training.trial_fit import check_fits
 from mdr_tune.util.errors import UserError
 
-CHECKPOINT_VERSION = 2
+CHECKPOINT_VERSION, WITHOUT_BACKBONE = 2, 3
+"""Version of a state; version of a state that has no backbone, since it is frozen."""
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -93,6 +95,7 @@ class TrialSession:
         torch.manual_seed(derive_seed("model", config.seed))
         self.model = EmbeddingModel.from_config(config, image_size=self._image_shape[-1])
         self.model.backbone.check_image_shape(self._image_shape)
+        self._recipe = BackboneRecipe.of(self.model, config, self._image_shape[-1])
         self.model.to(device, dtype)
         self._frozen = freeze(self.model.backbone, config.backbone)
         self.objective = Objective(config, train.num_classes, self.model.embedding_size).to(device, dtype)
@@ -218,11 +221,28 @@ class TrialSession:
                 parameter.requires_grad_(not is_frozen)
             self._parallel_model = _data_parallel(self.model, self.ranks)
 
+    def prepare_features(self) -> None:
+        """Compute the features of a frozen backbone that the epochs need, if they are kept and missing.
+
+        No rank waits for another one, so that a node may take longer than the others. Without this call, the first
+        epoch computes them.
+        """
+        if not self.model.reads_features:
+            return
+        found = self._features or self._read_features()
+        if self.config.protocol == "validation":
+            found.evaluation(self.dataset.split("validation"), "validation")
+        for name in self.config.measured_curves:
+            split = self._curve_test if name == "test" else self.dataset.split("train")
+            assert split is not None  # else the constructor refuses
+            found.evaluation(split, name)
+
     def _read_features(self) -> FrozenFeatures:
         """Train and evaluate on the features of the frozen backbone from now on; compute them if they are missing."""
-        found = FrozenFeatures(
-            self.model, self.config, self.dataset.content, self._views, self._autocast, self._count_progress
-        )
+        known = self._recipe if self.model.dtype == torch.float32 else None  # as it was made
+        backbone = fingerprint(self.model.backbone) if known is None else known.fingerprint
+        content, progress = self.dataset.content, self._count_progress
+        found = FrozenFeatures(self.model, self.config, content, backbone, self._views, self._autocast, progress)
         train = found.training(self.dataset.split("train"))
         self._input = InputPipeline(train, CenterCrop(None), self.config.seed, self.ranks, views=self._views)
         self._features = found
@@ -376,14 +396,15 @@ class TrialSession:
         """Return the state from which the trial can be resumed.
 
         It holds tensors and plain values only, so that `torch.load` reads it with `weights_only=True`. The tensors are
-        on the CPU, so that a machine without a GPU can load them, too.
+        on the CPU, so that a machine without a GPU can load them, too. A frozen backbone is left out if it can be made
+        again, see `frozen_backbone`.
         """
         state = {
-            "version": CHECKPOINT_VERSION,
+            "version": CHECKPOINT_VERSION if self._recipe is None else WITHOUT_BACKBONE,
             "config": self.config.model_dump(),
             "image_shape": list(self._image_shape),
             "epoch": self.epoch,
-            "model": self.model.state_dict(),
+            **state_of(self.model, self._recipe),
             "objective": self.objective.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
@@ -396,12 +417,13 @@ class TrialSession:
         """Resume from a `state` that `state_dict` returned. The number of ranks may have been another one.
 
         Raises:
-            ValueError: The state has another version than `CHECKPOINT_VERSION`.
+            ValueError: The state has an unknown version.
+            UserError: A frozen backbone that the state does not have cannot be made, or has changed.
             RuntimeError: Shapes differ, because the state is that of another model.
         """
-        if state["version"] != CHECKPOINT_VERSION:
+        if state["version"] not in (CHECKPOINT_VERSION, WITHOUT_BACKBONE):
             raise ValueError(f"checkpoint of version {state['version']}; this program reads {CHECKPOINT_VERSION}")
-        self.model.load_state_dict(state["model"])
+        self._recipe = load_model_state(self.model, state, self._recipe)
         self._features = None  # those of these weights are read
         self.objective.load_state_dict(state["objective"])
         load_optimizer_state(self._optimizer, state["optimizer"])

@@ -1,4 +1,4 @@
-"""`mdr-tune check`: one line for each check of the user's own loss, miner or network, and the exit code."""
+"""`mdr-tune check`: one line for each check of the user's own loss, miner, network or data set, and the exit code."""
 
 import shutil
 from collections.abc import Iterator
@@ -39,6 +39,19 @@ class WrongGradient(torch.autograd.Function):
 class Wrong(nn.Module):
     def forward(self, embeddings, labels):
         return WrongGradient.apply(embeddings.pow(2)).mean()
+
+
+class Parts:
+    def __init__(self, size: int = 8, ordered: bool = True, scale: int = 255):
+        self.size, self.ordered, self.scale = size, ordered, scale
+
+    def split(self, name):
+        if name == "validation":
+            return None
+        classes = {f"{name} {number}" for number in range(40)}
+        labels = numpy.repeat(sorted(classes) if self.ordered else list(classes), 2)[1:]
+        shape = (79, 3, self.size, self.size)
+        return numpy.random.default_rng(0).integers(0, self.scale, shape, numpy.uint8, endpoint=True), labels
 
 
 class Batch(nn.Module):
@@ -97,6 +110,23 @@ def test_a_mistake_is_told(capsys: pytest.CaptureFixture[str], name: str, flags:
     code, out, err = run_command(capsys, "check", name, *flags)
     assert code == 2
     assert what in out + err
+
+
+def test_a_data_set_that_is_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, problems = run_command(capsys, "check", "mine:Parts", "--set", "size=10")
+    assert code == 0, out + problems
+    assert out.startswith("mine:Parts, a data set\n")
+    found = statuses(out)
+    assert set(found.values()) == {"ok", "note"}
+    assert found["determinism"] == "ok"
+    for text in ("uint8 (3, 10, 10)", "test 79 images of 40 classes", "1 to 2 images a class; 1 class of one image"):
+        assert text in out
+
+
+def test_a_data_set_with_the_order_of_a_set_and_pixels_up_to_1(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run_command(capsys, "check", "mine:Parts", "--set", "ordered=false", "--set", "scale=1")
+    assert (code, statuses(out)["determinism"], statuses(out)["pixels"]) == (2, "FAILED", "note")
+    assert "sort what comes from a set" in out
 
 
 def first_lines(kind: Kind, name: str, last: str) -> dict[str, Line]:

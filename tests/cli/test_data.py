@@ -291,7 +291,7 @@ def test_a_key_of_the_sweep_file_can_be_set(capsys: pytest.CaptureFixture[str], 
         ("prepare --space sweep.yaml --set resise=1", "--set trial.data.resise=1: trial.data.resise: unknown key."),
         ("prepare --space sweep.yaml --root own", "--root goes with a NAME; with --space, which names them all, use"),
         ("prepare --space sweep.yaml --file own.csv", "--file goes with a NAME; with --space"),
-        ("remove", "invalid choice: 'remove' (choose from"),
+        ("delete", "invalid choice: 'delete' (choose from"),
     ],
 )
 def test_a_mistake_is_one_message_and_leaves_nothing(

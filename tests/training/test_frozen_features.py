@@ -1,5 +1,6 @@
 """Features of a frozen backbone that are computed once: the same bits as without, shared, resumed, found by content."""
 
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from mdr_tune.cli.main import main
 from mdr_tune.config.datasets import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import ImageDataset, ImageSplit, load_dataset
 from mdr_tune.training import TrialSession, frozen_features
-from mdr_tune.training.frozen_features import BLOCK
+from mdr_tune.training.frozen_features import BLOCK, about_features
+from mdr_tune.util.errors import UserError
 from tests.waiting import HANG_S
 
 STEPS = {"epochs": 2, "iterations_per_epoch": 3, "batch": {"size": 16, "images_per_class": 4}}
@@ -146,3 +149,56 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def test_what_they_are_of_is_written_listed_and_removed(
+    small: ImageDataset, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial = session(small, **FIXED["three views"])
+    trial.run_epoch()
+    unfinished = cache / "0.parts"
+    unfinished.mkdir()
+    (unfinished / "0.npy").write_bytes(bytes(2000))
+    abouts = [json.loads(file.with_suffix(".json").read_text()) for file in files(cache)]
+    splits = ("training", "validation")
+    expected = [{**about_features(trial.config, split, "cpu"), "content": small.content} for split in splits]
+    assert sorted(abouts, key=lambda about: about["split"]) == expected
+    assert main(["data", "list"]) == 0
+    out = capsys.readouterr().out
+    for text in (
+        "conv4: glyphs, training, 1,800 x 256   1.84 MB",
+        "validation, 240 x 256",
+        "partly computed:      2 kB",
+    ):
+        assert text in out
+    assert main(["data", "remove", "--older-than", "1"]) == 0
+    assert len(files(cache)) == 2
+    assert main(["data", "remove", "--older-than", "0"]) == 0
+    assert [file.suffix for file in cache.iterdir()] == [".lock", ".lock"]
+    assert "2.09 MB freed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("batch", "told"), [(1, "not enough disk space for the features"), (2, "cannot be kept in")])
+def test_a_full_disk_is_told_and_leaves_no_half_file(
+    small: ImageDataset, small_disk: Path, monkeypatch: pytest.MonkeyPatch, batch: int, told: str
+) -> None:
+    """The disk is full before any block is computed, or when the first one is to be written."""
+    monkeypatch.setenv("MDR_TUNE_CACHE", str(small_disk))
+    trial = session(small, **FIXED["one view"])
+    batches = iter(range(1, 100))
+
+    def fill() -> None:
+        if next(batches) == batch:
+            with pytest.raises(OSError, match="No space left"):
+                (small_disk / "filler").write_bytes(bytes(8 << 20))
+
+    monkeypatch.setattr(trial, "_count_progress", fill)
+    with pytest.raises(UserError, match=told):
+        trial.train_epoch()
+    assert [*small_disk.rglob("*.npy"), *small_disk.rglob("*.tmp")] == []
+
+
+def test_a_folder_that_cannot_be_written_is_told(small: ImageDataset, cache: Path) -> None:
+    cache.write_text("in the way")
+    with pytest.raises(UserError, match=rf"cannot be kept in {cache} \(.*MDR_TUNE_CACHE"):
+        session(small, **FIXED["one view"]).train_epoch()
