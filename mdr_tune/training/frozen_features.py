@@ -149,7 +149,7 @@ def _fingerprint(model: EmbeddingModel) -> str:
     for name, tensor in sorted(model.backbone.state_dict().items()):
         numbers = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(numbers.view(torch.uint8).numpy().data if numbers.ndim else numbers.numpy().tobytes())
+        digest.update(numbers.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

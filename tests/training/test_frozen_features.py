@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from mdr_tune.backbones import build_backbone
 from mdr_tune.config.datasets import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import ImageDataset, ImageSplit, load_dataset
 from mdr_tune.training import TrialSession, frozen_features
-from mdr_tune.training.frozen_features import BLOCK
+from mdr_tune.training.frozen_features import BLOCK, _fingerprint
+from mdr_tune.training.model import EmbeddingModel
 from tests.waiting import HANG_S
 
 STEPS = {"epochs": 2, "iterations_per_epoch": 3, "batch": {"size": 16, "images_per_class": 4}}
@@ -146,3 +148,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def test_the_fingerprint_of_weights_does_not_depend_on_their_memory_layout() -> None:
+    """A convolution of 1x1 counts as contiguous in both layouts, but its strides are others."""
+    backbone = build_backbone("resnet18")
+    plain = _fingerprint(EmbeddingModel(backbone, 8, "l2", channels_last=False))
+    assert _fingerprint(EmbeddingModel(backbone, 8, "l2")) == plain
+    backbone.network.get_parameter("layer2.0.downsample.0.weight").data.view(-1)[0] += 1
+    assert _fingerprint(EmbeddingModel(backbone, 8, "l2")) != plain
