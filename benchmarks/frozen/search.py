@@ -31,7 +31,7 @@ SWEEP: dict[str, Any] = {
         "loss.margin": {"uniform": [0.05, 0.5]},
         "optimizer.learning_rate": {"loguniform": [1e-4, 1e-2]},
     },
-    "resources": {"workers_per_trial": "auto", "lanes": "auto"},
+    "resources": {"workers_per_trial": 1, "lanes": "auto"},
 }
 TIMEOUT_S = 7200
 
