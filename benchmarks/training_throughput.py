@@ -54,7 +54,7 @@ from mdr_tune.training.official import convert_official
 
 ROUNDS = 5
 SMALL_ROUNDS = 7
-HEAD_STEPS, HEAD_BATCH = 5, 128
+HEAD_STEPS, SMALL_HEAD_STEPS, HEAD_BATCH = 5, 20, 128
 """Steps of the head alone for each of a network's: they are shorter; and its batch, also on a CPU."""
 TOLERANCE = 1e-2
 """Of the mean losses of a round, relative: convolutions in another memory layout may lead to another negative."""
@@ -100,7 +100,8 @@ def main(argv: list[str] | None = None) -> int:
             if setting.is_head_only and precision != arguments.precisions[0]:
                 continue
             rounds, iterations = (SMALL_ROUNDS, 1) if small else (ROUNDS, max(1, arguments.iterations // ROUNDS))
-            iterations *= HEAD_STEPS if setting.is_head_only else 1
+            if setting.is_head_only:
+                iterations *= SMALL_HEAD_STEPS if small else HEAD_STEPS
             results.append(measure(setting, rounds, iterations, arguments.authors, arguments.same_losses))
             console.print(f"{setting.name} done", style="dim")
     print_table(console, results)
