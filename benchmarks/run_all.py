@@ -4,7 +4,7 @@
     python benchmarks/run_all.py --only regularizer evaluation --no-write
 
 Each benchmark is a script of its own beside this one, which says what it measures and against what. They run one after
-another; nothing else should run on the machine meanwhile. 35 to 50 minutes on two cores. The exit code is 1 if
+another; nothing else should run on the machine meanwhile. 45 to 60 minutes on two cores. The exit code is 1 if
 a benchmark failed, which it also does if its two sides computed different things.
 """
 
@@ -25,15 +25,20 @@ from summary.tables import as_markdown, print_table, write_section
 from mdr_tune.cli.terminal import make_console
 
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
-SCRIPTS = (
-    "regularizer",
-    "glyph_training",
-    "input_pipeline",
-    "evaluation",
-    "folder_search",
-    "trial_overhead",
-    "sweep_scale",
-)
+SCRIPTS: dict[str, tuple[str, ...]] = {
+    "regularizer": (),
+    "glyph_training": (),
+    "input_pipeline": (),
+    "training_throughput": (
+        *("--same-losses", "--precisions", "fp32", "--backbones", "features", "timm.vit_small_patch16_224"),
+    ),
+    "frozen_features": (),
+    "evaluation": (),
+    "folder_search": (),
+    "trial_overhead": (),
+    "sweep_scale": (),
+}
+"""Names of the scripts, and their arguments."""
 WIDTH = 170
 
 
@@ -69,7 +74,7 @@ def run_script(name: str) -> list[Row] | None:
     """Run one benchmark, which prints; returns its lines, None if it failed."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         file = Path(folder) / "rows.json"
-        command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--rows", str(file)]
+        command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *SCRIPTS[name], "--rows", str(file)]
         environment = {**os.environ, "COLUMNS": str(WIDTH), "TORCH_CPP_LOG_LEVEL": "ERROR"}
         done = subprocess.run(command, cwd=REPOSITORY, env=environment)
         return read_rows(file) if done.returncode == 0 else None

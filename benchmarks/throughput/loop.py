@@ -27,6 +27,8 @@ class LoopSide:
         self._split, self._iterations, self._epoch = setting.images(), iterations, 0
         self._batches = BatchSampler(self._split.labels, setting.batch_size, IMAGES_PER_CLASS, seed=0)
         self._device, self._augments = setting.device, setting.augments
+        images = self._split.images
+        self._images = images[torch.arange(len(images))].to(setting.device) if setting.is_head_only else images
 
     def prepare(self, images: Tensor) -> Tensor:
         """Return what `net` takes of augmented images."""
@@ -49,7 +51,7 @@ class LoopSide:
         return sum(losses) / len(losses)
 
     def _step(self, number: int, indices: Tensor) -> float:
-        images, labels = self._split.images[indices], self._split.labels[indices].to(self._device)
+        images, labels = self._images[indices], self._split.labels[indices].to(self._device)
         if self._augments:
             images = augment_affine(images, draw_affine_params(len(indices), 0, self._epoch, number))
         embeddings = self.embed(self.prepare(images))

@@ -4,11 +4,9 @@ import torch
 from regularizer_speed.textbook import TextbookMDR, distances_of, textbook_triplet_loss
 from torch import Tensor, nn
 
-from mdr_tune.backbones import build_backbone
 from mdr_tune.training import EmbeddingModel
-from throughput import features
 from throughput.loop import LoopSide
-from throughput.sides import Setting, set_batch_norm_statistics
+from throughput.sides import FEATURE_SIZE, Setting, set_batch_norm_statistics
 
 
 class PlainSide(LoopSide):
@@ -16,9 +14,9 @@ class PlainSide(LoopSide):
 
     def __init__(self, setting: Setting, iterations: int) -> None:
         torch.manual_seed(0)
-        with features.in_the_families():
-            backbone = build_backbone(setting.backbone)
-        net = EmbeddingModel(backbone, setting.embedding_size, "rescale", channels_last=False)
+        size = FEATURE_SIZE if setting.is_head_only else setting.image_size
+        config = setting.config(iterations).model_copy(update={"channels_last": False})
+        net = EmbeddingModel.from_config(config, image_size=size)
         super().__init__(setting, iterations, net, _TripletLoss(), TextbookMDR())
         self._autocast = setting.precision == "bf16"
         set_batch_norm_statistics(self.net, self._split.images[torch.arange(setting.batch_size)])

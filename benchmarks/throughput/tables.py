@@ -9,6 +9,10 @@ from summary.rows import Row
 
 from throughput.sides import Setting
 
+BARE = "the same step in bare PyTorch"
+AIM_HEAD, AIM_NETWORK = 0.77, 0.91
+"""Of the speed of the bare step: at most 1.3 and 1.1 times its time."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -22,6 +26,7 @@ class Measured:
         peaks: GiB, None where not measured.
         busy_s: Seconds of a step in which the device had anything to do, None where not measured.
         losses: Of the last round, without MDR: both sides should train alike.
+        first_losses: Of the round before the timed ones.
     """
 
     setting: Setting
@@ -31,6 +36,12 @@ class Measured:
     peaks: tuple[float | None, float | None]
     busy_s: tuple[float | None, float | None]
     losses: tuple[float, float]
+    first_losses: tuple[float, float]
+
+    @property
+    def compares_losses(self) -> bool:
+        """Whether both sides have to compute the same losses."""
+        return self.against == BARE
 
     @property
     def speeds(self) -> tuple[float, float]:
@@ -57,11 +68,11 @@ def rows(results: list[Measured]) -> list[Row]:
     for result in results:
         setting, against, (ours, theirs) = result.setting, result.against, result.speeds
         what = f"{_kind(setting)}, batch {setting.batch_size}"
-        if setting.is_head_only:
-            each = setting.batch_size
-            found.append(Row(what, against, "steps/s", ours / each, theirs / each, more_is_better=True))
-        else:
-            found.append(Row(what, against, "images/s", ours, theirs, more_is_better=True))
+        unit, each, aim = (
+            ("steps/s", setting.batch_size, AIM_HEAD) if setting.is_head_only else ("images/s", 1, AIM_NETWORK)
+        )
+        aimed = aim if result.compares_losses else None
+        found.append(Row(what, against, unit, ours / each, theirs / each, more_is_better=True, aim=aimed))
         if result.idle is not None:
             found.append(Row(f"{what}: share of a step in which the device idles", against, "%", *result.idle))
         our_peak, their_peak = result.peaks

@@ -46,6 +46,9 @@ class InputPipeline:
     calling thread sends the batch to the GPU and augments it there, without waiting for the GPU. The copy has a stream
     of its own, so that it runs while the previous step computes. `BatchLabels` are made in the background too.
 
+    Vectors are not read ahead for a CPU: their read takes less time than the background thread costs. Torch's threads
+    sleep, and have to be woken up, between the operations of a process that has more of them than cores.
+
     Args:
         split: The images to train on.
         augmentation: The augmentation of the images. ValueError if its crop is larger than the images.
@@ -67,7 +70,8 @@ class InputPipeline:
         self._views = views
         self._split, self._augmentation, self._seed, self._ranks = split, augmentation, seed, ranks
         self._stored_shape = tuple(split.images.shape[1:])  # (C, H, W)
-        self._prefetch_batches = prefetch_batches
+        are_vectors = split.images.dtype != torch.uint8
+        self._prefetch_batches = 0 if are_vectors and ranks.device.type == "cpu" else prefetch_batches
         self._copies = torch.cuda.Stream(ranks.device) if ranks.device.type == "cuda" else None
         self.image_shape = (self._stored_shape[0], *augmentation.output_size(self._stored_shape))
         """(C, H, W) of the images that `epoch` yields."""

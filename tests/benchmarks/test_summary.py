@@ -66,7 +66,7 @@ def test_the_page_has_the_markers_and_every_script_is_there() -> None:
     page = Path(__file__).parents[2] / "docs" / "benchmarks.md"
     assert BEGIN in page.read_text()
     assert END in page.read_text()
-    others = {"run_all", "training_throughput", "gpu_check"}  # the latter two ask for a GPU
+    others = {"run_all", "gpu_check"}  # the latter asks for a GPU
     folder = Path(__file__).parents[2] / "benchmarks"
     assert {*SCRIPTS, *others} == {file.stem for file in folder.glob("*.py")}
 

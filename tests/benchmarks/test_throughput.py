@@ -13,13 +13,14 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from throughput.idle import busy_seconds, covered
 from throughput.plain import PlainSide
 from throughput.sides import OurSide, Setting
-from throughput.tables import Measured, print_table, rows
+from throughput.tables import BARE, Measured, print_table, rows
 from training_throughput import main, measure
 
 from tests.pretended_gpu import pretended_gpu
 
 CPU = torch.device("cpu")
 TINY = Setting("resnet18", "fp32", CPU, batch_size=8, image_size=32, embedding_size=16)
+VIT = dataclasses.replace(TINY, backbone="timm.vit_tiny_patch16_224")
 HEAD = Setting("features", "fp32", CPU, batch_size=8, embedding_size=16)
 
 
@@ -46,7 +47,7 @@ def test_both_sides_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_steps_of_the_head_are_counted_and_memory_where_it_is_measured() -> None:
     rounds = [80.0, 160.0, 160.0], [40.0, 40.0, 20.0]
-    measured = Measured(HEAD, "another", 6, rounds, (1.0, 2.0), (0.04, 0.05), (0.0, 0.0))
+    measured = Measured(HEAD, "another", 6, rounds, (1.0, 2.0), (0.04, 0.05), (0.0, 0.0), (0.0, 0.0))
     assert measured.idle == pytest.approx((20.0, 75.0))
     assert dataclasses.replace(measured, busy_s=(None, 0.05)).idle is None
     speed, idle, peak = rows([measured])
@@ -65,6 +66,15 @@ def test_both_sides_train_alike(setting: Setting) -> None:
     torch.testing.assert_close(ours.session.model(images), plain.net(images), rtol=1e-3, atol=1e-4)
     # The first step's triplets are drawn at random, by each side its own: of embeddings at random they lose much alike.
     assert ours.run_round() == pytest.approx(plain.run_round(), abs=0.2)
+
+
+@pytest.mark.parametrize("setting", [VIT, HEAD], ids=lambda setting: setting.backbone)
+def test_a_bare_step_computes_the_same_losses(setting: Setting) -> None:
+    measured = measure(setting, rounds=1, iterations=2, same_losses=True)
+    ours, bare = measured.first_losses
+    assert ours == pytest.approx(bare, rel=1e-4)
+    (row,) = rows([measured])
+    assert (row.against, row.aim) == (BARE, 0.77 if setting is HEAD else 0.91)
 
 
 @pytest.mark.parametrize("setting", [TINY, HEAD], ids=lambda setting: setting.backbone)
@@ -98,6 +108,13 @@ def test_a_session_starts_with_frozen_statistics_of_a_batch() -> None:
     side.run_round()
     assert torch.equal(side.session.model.backbone.network.bn1.running_var, statistics)
     assert not torch.equal(statistics, torch.ones(64))
+
+
+def test_other_losses_of_a_bare_step_fail(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("throughput.bare.DistanceWeightedMiner", lambda: lambda *_: None)  # all triplets
+    assert main(["--same-losses", "--backbones", "features", "--precisions", "fp32"]) == 1
+    assert "the first round's losses differ" in capsys.readouterr().out
+    assert main(["--same-losses", "--backbones", "resnet18"]) == 2
 
 
 def test_a_folder_without_the_authors_code_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ def no_thread_is_left() -> Iterator[None]:
 class CountingImages:
     """Images that are no tensor, as a cache's are; counts the images of each read."""
 
+    dtype = torch.uint8
+
     def __init__(self, images: torch.Tensor) -> None:
         self._images, self.reads = images, []
 
