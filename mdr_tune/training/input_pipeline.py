@@ -46,8 +46,7 @@ class InputPipeline:
     calling thread sends the batch to the GPU and augments it there, without waiting for the GPU. The copy has a stream
     of its own, so that it runs while the previous step computes. `BatchLabels` are made in the background too.
 
-    Vectors are not read ahead for a CPU: their read takes less time than the background thread costs. Torch's threads
-    sleep, and have to be woken up, between the operations of a process that has more of them than cores.
+    Vectors are not read ahead for a CPU: their read takes less time than the background thread costs.
 
     Args:
         split: The images to train on.
