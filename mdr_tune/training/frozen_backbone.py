@@ -60,11 +60,8 @@ class BackboneRecipe:
         name, weights = config.backbone.name, config.backbone.weights
         if config.backbone.takes_published_weights:
             what, fix = f"the published weights {weights}", "use the versions of the libraries that it was trained with"
-        elif config.backbone.pretrained:
-            what, fix = f"the weights in {weights}", "put back the file that it was trained with"
         else:
-            what = f"the random weights of the seed {config.seed}"
-            fix = "use the version of PyTorch and the kind of processor that it was trained with"
+            what, fix = f"the weights in {weights}", "put back the file that it was trained with"
         versions = (
             f" (PyTorch {self.torch_version} then, {torch.__version__} now)"
             if self.torch_version != torch.__version__
@@ -79,9 +76,11 @@ class BackboneRecipe:
 def leaves_out(config: TrialConfig) -> bool:
     """Return whether checkpoints of the trial do without its backbone.
 
-    It must be frozen in all epochs. What a user's own code makes may change with the code, so it is kept.
+    It must be frozen in all epochs, and have weights from a file. What a user's own code makes may change with the code,
+    and random weights may differ between kinds of processors, so these are kept.
     """
-    return config.backbone.train == "none" and not is_import_path(config.backbone.name)
+    backbone = config.backbone
+    return backbone.train == "none" and backbone.pretrained and not is_import_path(backbone.name)
 
 
 def state_of(model: EmbeddingModel, recipe: BackboneRecipe | None) -> dict[str, Any]:

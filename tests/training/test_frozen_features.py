@@ -18,6 +18,7 @@ from mdr_tune.data import ImageDataset, ImageSplit, load_dataset
 from mdr_tune.training import TrialSession, frozen_features
 from mdr_tune.training.frozen_features import BLOCK, about_features
 from mdr_tune.util.errors import UserError
+from tests.ranks import run_ranks
 from tests.waiting import HANG_S
 
 STEPS = {"epochs": 2, "iterations_per_epoch": 3, "batch": {"size": 16, "images_per_class": 4}}
@@ -27,8 +28,7 @@ FIXED = {
 }
 
 
-@pytest.fixture(scope="module")
-def small() -> ImageDataset:
+def part_of_letters() -> ImageDataset:
     """A part of the letters whose number of images no block divides."""
     whole = load_dataset(GlyphsDataConfig())
 
@@ -38,6 +38,11 @@ def small() -> ImageDataset:
 
     splits = {"train": part(whole.split("train"), 50), "validation": part(whole.split("validation"), 20)}
     return replace(whole, splits=splits, content=f"{whole.content} in part")  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def small() -> ImageDataset:
+    return part_of_letters()
 
 
 @pytest.fixture
@@ -149,6 +154,23 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def test_two_workers_with_a_cache_folder_each_compute_what_one_computes(tmp_path: Path) -> None:
+    """As on two nodes of a cluster: each fills its folder, before the first epoch, and they train as one rank does."""
+    for world_size in (1, 2):
+        run_ranks(Path(__file__).with_name("features_rank.py"), world_size, str(tmp_path))
+    (one,) = [torch.load(tmp_path / "1_ranks_0.pt")]
+    for rank in (0, 1):
+        seen = torch.load(tmp_path / f"2_ranks_{rank}.pt")
+        for mine, alone in zip(seen["metrics"], one["metrics"], strict=True):
+            for key in ("train/loss", "val/recall_at_1"):
+                assert mine[key] == pytest.approx(alone[key], rel=1e-9)
+        torch.testing.assert_close(seen["model"], one["model"], rtol=1e-9, atol=1e-10)
+        kept = [file.read_bytes() for file in files(tmp_path / f"node {rank} of 2" / "features")]
+        assert kept == [file.read_bytes() for file in files(tmp_path / "node 0 of 1" / "features")]
+        assert len(kept) == 2
+        assert seen["batches"] == one["batches"]  # of features: all of them, on each node, before the first epoch
 
 
 def test_what_they_are_of_is_written_listed_and_removed(
