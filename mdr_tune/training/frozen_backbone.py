@@ -76,7 +76,7 @@ class BackboneRecipe:
 def leaves_out(config: TrialConfig) -> bool:
     """Return whether checkpoints of the trial do without its backbone.
 
-    It must be frozen in all epochs, and have weights from a file. What a user's own code makes may change with the code,
+    It must be frozen in all epochs, and have weights of a file. What a user's own code makes may change with the code,
     and random weights may differ between kinds of processors, so these are kept.
     """
     backbone = config.backbone
