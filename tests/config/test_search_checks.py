@@ -75,7 +75,10 @@ NO_BASELINES = ["baselines=[]"]
         ),
         (["search={seeds: [0, 1]}"], "search.seeds: needs search.scheduler: none; with asha, the default, trials"),
         ([*SEEDED, "search.seeds_per_trial=2"], "search.seeds_per_trial: search.seeds lists the seeds"),
-        (["search.finalists=2"], "search.finalists: say how many seeds a finalist has in all: add search.seeds_per_trial"),
+        (
+            ["search.finalists=2"],
+            "search.finalists: say how many seeds a finalist has in all: add search.seeds_per_trial",
+        ),
         ([*SEEDED, "search.finalists=2"], "search.finalists: search.seeds gives every configuration all seeds: take"),
         ([*GRID, *FINALS], "search.finalists: all configurations of a grid have the same seeds: leave it out"),
         ([*PBT, *FINALS], "each with one seed: leave it out, and search.finalists too, or take asha"),
