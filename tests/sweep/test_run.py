@@ -8,6 +8,7 @@ import pytest
 
 from mdr_tune.search.ledger import Ledger
 from mdr_tune.sweep.run import SweepRun
+from mdr_tune.sweep.search_run import ArmEnd, ArmRun
 from tests.sweep.make import METRIC, Heard, make_arm, make_record, make_sweep
 
 
@@ -23,6 +24,22 @@ def test_the_best_of_an_arm_is_the_finalist_with_the_best_mean(finalists: int | 
     found = SweepRun(plan, None, ledger, nothing, [], nothing)._best_of(plan.arms[0])
     assert found is not None
     assert found.name == best
+
+
+@pytest.mark.parametrize("finalists", [None, 1])
+def test_a_search_that_lacks_further_seeds_when_its_budget_ends_can_go_on(finalists: int | None) -> None:
+    """The last first seed, in its last epoch, used the budget up: no trial is cut off."""
+    records = [make_record(n, 50.0 + n, outcome="completed") for n in range(2)]
+    nothing, over = cast(Any, None), "its GPU hours are used up"
+    ledger = Ledger(nothing, [METRIC], 2, False, [], records, num_finalists=finalists)
+    rules = cast(Any, SimpleNamespace(out_of_budget=lambda _: over, closed=lambda _: over))
+    plan = cast(Any, SimpleNamespace(sweep=make_sweep()))
+    run = ArmRun(plan, make_arm(trials=2), None, ledger, nothing, rules, lambda: False)
+    why = over if finalists is None else f"{over}, before its finalists had all of their seeds"
+    assert run._end(has_nothing_new=False) == ArmEnd(why, can_go_on=True)
+    for n in (0, 1):
+        ledger._by_name[f"mdr-00{n + 1}.2"] = make_record(n, 1.0, seed_index=1, outcome="completed")
+    assert run._end(has_nothing_new=False) == ArmEnd(None, can_go_on=False)
 
 
 @pytest.mark.parametrize("file", ["queries.parquet", "nothing"])
