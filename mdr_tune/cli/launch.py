@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from mdr_tune.cli.output import print_plan, print_result
-from mdr_tune.cli.pace import Pace
+from mdr_tune.cli.pace import Finals, Pace
 from mdr_tune.cli.spaces import shipped_or_own
 from mdr_tune.cli.status import Status
 from mdr_tune.cli.streams import with_forgiving_output
@@ -347,7 +347,10 @@ def launch(plan: Plan, console: Console) -> int:
     """Run the sweep of `plan`, print its result on `console`, and return the exit code."""
     quiet_libraries()
     every_seed = plan.sweep.search.seeds is not None
-    pace = Pace(plan.num_trials, plan.lanes, len(plan.sweep.training_seeds), plan.past.records, every_seed)
+    finals = None
+    if (number := plan.sweep.search.finalists) is not None:
+        finals = Finals(plan.metrics[0], number, {arm.name: arm.trials for arm in plan.arms})
+    pace = Pace(plan.num_trials, plan.lanes, len(plan.sweep.training_seeds), plan.past.records, every_seed, finals)
     with Status(console, plan.sweep.metric, pace) as status:
 
         def show(outcome: LaunchOutcome) -> None:

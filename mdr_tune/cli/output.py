@@ -58,7 +58,9 @@ def print_plan(console: Console, plan: Plan) -> None:
     if sweep.search.seeds is not None:
         _add(table, "", "seeds", ", ".join(map(str, sweep.search.seeds)))
     elif sweep.search.seeds_per_trial > 1:
-        _add(table, "", "seeds", f"{sweep.search.seeds_per_trial} for each trial that is not stopped early")
+        best = sweep.search.finalists
+        whose = f"the best {best} of each arm, after its search" if best else "each trial that is not stopped early"
+        _add(table, "", "seeds", f"{sweep.search.seeds_per_trial} for {whose}")
     for arm in plan.arms:
         _add(table, "  arm", arm.name, describe_trials(arm, "trial" if sweep.search.seeds is None else "configuration"))
     for line in describe_features(plan):

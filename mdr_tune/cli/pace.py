@@ -1,13 +1,26 @@
 """Estimate how much of a sweep is done and how long the rest will take, from the time of the epochs so far."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 from mdr_tune.lanes.lane_resources import LaneResources
-from mdr_tune.records.trial_record import TrialRecord
+from mdr_tune.records.trial_record import TrialRecord, best_first_seeds
 from mdr_tune.sweep.cost import describe_hours, device_hours
 
 EPOCH_TIME = "time/epoch_s"
+
+
+@dataclass(frozen=True)
+class Finals:
+    """Which configurations of a sweep get further seeds: the `number` best of each arm, by their first seed's `metric`.
+
+    `trials` is the number of configurations of each arm, by its name.
+    """
+
+    metric: str
+    number: int
+    trials: Mapping[str, int]
 
 
 class Pace:
@@ -21,6 +34,7 @@ class Pace:
             in this session alone.
         every_seed: Whether each configuration is trained with all of its seeds, even if its first seed does not run to
             its end. The properties `num_trials` and `trials_done` then count all seeds, else first seeds only.
+        finals: The finalists of each arm, which alone get further seeds; None if all survivors get them.
     """
 
     def __init__(
@@ -30,9 +44,10 @@ class Pace:
         seeds_per_trial: int = 1,
         past: Sequence[TrialRecord] = (),
         every_seed: bool = False,
+        finals: Finals | None = None,
     ) -> None:
         self._configurations, self._lanes, self._seeds = num_trials, lanes, seeds_per_trial
-        self._every_seed = every_seed
+        self._every_seed, self._finals = every_seed, finals
         self._records = {record.name: record for record in past}
         self._past_seconds = sum(epoch.get(EPOCH_TIME, 0.0) for record in past for epoch in record.history)
         self._seconds, self._epochs = 0.0, 0
@@ -94,20 +109,38 @@ class Pace:
     def _left_of_seeds(self) -> float:
         """Return the expected number of epochs of the further seeds that have not started.
 
-        Further seeds are trained for survivors: configurations whose first seed ran to its end, or all with
-        `every_seed`. The share of survivors is taken from the first seeds that have ended. Until one has ended, all
-        configurations are expected to survive.
+        Further seeds are trained for survivors: configurations whose first seed ran to its end, the best of them alone
+        with `finals`, or all configurations with `every_seed`. The share of survivors is taken from the first seeds
+        that have ended. Until one has ended, all configurations are expected to survive.
         """
         first_seeds = [record for record in self.records if record.seed_index == 0]
         if self._seeds == 1 or not first_seeds:
             return 0.0
         ended = [record for record in first_seeds if record.ended]
         survived = sum(record.outcome == "completed" for record in ended)
-        survivors = survived + (self._configurations - len(ended)) * (survived / len(ended) if ended else 1.0)
+        share = survived / len(ended) if ended else 1.0
+        survivors = survived + (self._configurations - len(ended)) * share
         if self._every_seed:
             survivors = float(self._configurations)
         started = sum(record.seed_index > 0 for record in self.records)
-        return max(0.0, survivors * (self._seeds - 1) - started) * float(first_seeds[-1].config["epochs"])
+        left = max(0.0, survivors * (self._seeds - 1) - started) if self._finals is None else self._finals_left(share)
+        return left * float(first_seeds[-1].config["epochs"])
+
+    def _finals_left(self, share: float) -> float:
+        """Return the expected number of further seeds that finalists will still begin.
+
+        `share` is the expected share of survivors among the first seeds that have not ended.
+        """
+        assert self._finals is not None
+        left = 0.0
+        for arm, trials in self._finals.trials.items():
+            records = [record for record in self.records if record.arm == arm]
+            ended = [record for record in records if record.seed_index == 0 and record.ended]
+            survivors = sum(record.outcome == "completed" for record in ended) + share * (trials - len(ended))
+            best = {record.name for record in best_first_seeds(records, self._finals.metric, self._finals.number)}
+            started = sum(record.seed_index > 0 and record.config_name in best for record in records)
+            left += max(0.0, min(float(self._finals.number), survivors) * (self._seeds - 1) - started)
+        return left
 
     def _length(self, done: int, record: TrialRecord) -> float:
         """Return the expected final number of epochs of the trial of `record`, which has done `done` epochs.

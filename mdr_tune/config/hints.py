@@ -34,6 +34,7 @@ _SHORT_FORMS = {
     "loss": ("criterion", "loss_fn", "losses"),
     "miner": ("mining",),
     "data": ("dataset", "data_set"),
+    "finalists": ("finals", "num_finalists", "n_finalists"),
     "trials": ("n_trials", "num_trials", "max_trials", "num_samples"),
     "workers_per_trial": ("workers", "num_workers", "world_size"),
     "gpus_per_worker": ("gpus", "gpu", "num_gpus"),

@@ -23,6 +23,7 @@ def _seeds_problems(sweep: SweepConfig) -> Problems:
         if given and "seed" in sweep.space:
             message = "the seed is searched (space.seed), so that a trial has one: take out one of the two"
             problems.append((("search", key), message))
+    problems += _finalists_problems(sweep)
     if search.seeds is None:
         return problems
     if "seeds_per_trial" in search.model_fields_set:
@@ -37,6 +38,22 @@ def _seeds_problems(sweep: SweepConfig) -> Problems:
         )
         problems.append((("search", "seeds"), message))
     return problems
+
+
+def _finalists_problems(sweep: SweepConfig) -> Problems:
+    search = sweep.search
+    if search.finalists is None:
+        return []
+    texts = []
+    if search.sampler_class.lists_all:
+        texts.append("all configurations of a grid have the same seeds: leave it out")
+    elif search.seeds is not None:
+        texts.append("search.seeds gives every configuration all seeds: take seeds_per_trial in place of it")
+    elif search.seeds_per_trial == 1:
+        texts.append("say how many seeds a finalist has in all: add search.seeds_per_trial, such as 3")
+    if sweep.second_metric is not None:
+        texts.append("finalists are the best by one metric: leave it or second_metric out")
+    return [(("search", "finalists"), text) for text in texts]
 
 
 def _test_curve_problems(sweep: SweepConfig) -> Problems:
@@ -136,9 +153,10 @@ def _scheduler_problems(sweep: SweepConfig) -> Problems:
     problems: Problems = []
     if scheduler.waits:
         if sweep.search.seeds_per_trial > 1:
+            too = "" if sweep.search.finalists is None else ", and search.finalists too"
             message = (
-                f"{scheduler.name} compares trials that run side by side, each with one seed: leave it out, or take "
-                "asha, median or none"
+                f"{scheduler.name} compares trials that run side by side, each with one seed: leave it out{too}, or "
+                "take asha, median or none"
             )
             problems.append((("search", "seeds_per_trial"), message))
         if "epochs" in searched(sweep.space):

@@ -11,7 +11,7 @@ from mdr_tune.config.other_names import meant_metric
 from mdr_tune.config.samplers import SAMPLERS, Sampler, SamplerName
 from mdr_tune.config.schedulers import AshaSchedulerConfig, SchedulerConfig
 from mdr_tune.config.stop import StopConfig
-from mdr_tune.config.strict_model import StrictModel, tag
+from mdr_tune.config.strict_model import StrictModel, added, tag
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.config.units import SECONDS
 
@@ -83,6 +83,10 @@ class SearchConfig(StrictModel):
     """Number of training seeds of each configuration whose first trial completes: `trial.seed` and the numbers after
     it. The configuration's value is the mean over them. If the first trial is stopped early or fails, no seeds follow.
     """
+    finalists: int | None = added(None, ge=1)
+    """Number of configurations of each arm that get the further seeds of `seeds_per_trial`: the best ones by the value
+    of their first seed. They get them after the first seeds of all trials of the arm have ended. null: every
+    configuration whose first trial completes gets them, at once."""
     seeds: (
         Annotated[
             list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(_different)

@@ -48,6 +48,8 @@ class SweepRecords:
         metric: Name of the metric that is maximised.
         second_metric: Name of the second objective; None if there is one objective.
         trials: Trials, in the order in which they started.
+        finalists: Number of each arm's configurations that get further seeds after its search; None if the sweep does
+            not choose finalists.
     """
 
     name: str
@@ -58,6 +60,7 @@ class SweepRecords:
     second_metric: str | None
     trials: list[RecordedTrial]
     read_at: datetime.datetime = field(default_factory=datetime.datetime.now)
+    finalists: int | None = None
 
     @property
     def records(self) -> list[TrialRecord]:

@@ -174,6 +174,32 @@ def mean_of_best(seeds: Iterable[tuple[TrialRecord, tuple[float, int] | None]]) 
     return (sum(values) / len(values), len(values)) if values else None
 
 
+def best_first_seeds(records: Iterable[TrialRecord], metric: str, number: int) -> list[TrialRecord]:
+    """Return the `number` best first seeds of configurations among `records`, by their best value of `metric`.
+
+    The best one is first; of equal ones, the one that comes first in `records`. Only trials that ran to their end and
+    have a finite value count.
+    """
+    firsts = [record for record in records if record.seed_index == 0 and record.outcome == "completed"]
+    scored = [(values[0], record) for record in firsts if (values := record.objectives([metric])) is not None]
+    return [record for _, record in sorted(scored, key=lambda pair: -pair[0])[:number]]
+
+
+def standing(value: tuple[float, int] | None, finalists: int | None) -> tuple[bool, float]:
+    """Return the key by which configurations are ranked. The best configuration has the greatest key.
+
+    With `finalists`, a mean over several seeds is ranked above any value of one seed: the best single seed of many is
+    too high by chance.
+
+    Args:
+        value: Value of the configuration, and the number of seeds that it is the mean of; None without a value.
+        finalists: Number of each arm's configurations that get further seeds after its search; None if the sweep does
+            not choose finalists.
+    """
+    number, seeds = value or (-math.inf, 0)
+    return finalists is not None and seeds > 1, number
+
+
 @dataclass
 class SweepResult:
     """Result of a sweep.
@@ -191,6 +217,8 @@ class SweepResult:
         main_arm: Name of the arm that the sweep file describes; the other arms are its baselines.
         shows_all: Whether the table of the result shows all configurations, as for a grid, and not only the best ones.
         second_metric: Name of the second objective; None if there is one objective.
+        finalists: Number of each arm's configurations that get further seeds after its search; None if the sweep does
+            not choose finalists.
     """
 
     metric: str
@@ -204,6 +232,7 @@ class SweepResult:
     main_arm: str = "mdr"
     shows_all: bool = False
     second_metric: str | None = None
+    finalists: int | None = None
 
     @property
     def test_was_read_on_the_way(self) -> bool:
@@ -212,8 +241,8 @@ class SweepResult:
 
     @property
     def winner(self) -> TrialRecord | None:
-        """Best trial of all arms by the sweep's metric, the main arm's in a tie; None if no trial has a value."""
-        return max(self.best.values(), key=self.value, default=None)
+        """Best trial of all arms by `standing_of`, the main arm's in a tie; None if no trial has a value."""
+        return max(self.best.values(), key=self.standing_of, default=None)
 
     def test_means(self) -> dict[str, dict[str, float]]:
         """Return the mean test metrics of each evaluated configuration, by the configuration's name.
@@ -226,11 +255,11 @@ class SweepResult:
             found[name] = {key: sum(one[key] for one in tests) / len(tests) for key in tests[0]}
         return found
 
-    def value(self, record: TrialRecord) -> float:
-        """Return the value of the configuration of `record`: the mean of its seeds' best values.
+    def standing_of(self, record: TrialRecord) -> tuple[bool, float]:
+        """Return the key, see `standing`, of the configuration of `record`: by the mean of its seeds' best values.
 
-        Only seeds that ran to their end count. If there are none, return the best value of `record` itself, or -inf.
+        Only seeds that ran to their end count. If there are none, the best value of `record` itself is taken.
         """
         seeds = [other for other in self.records if other.config_name == record.config_name]
-        found = mean_over_seeds(seeds, self.metric) or record.best(self.metric)
-        return found[0] if found else -math.inf
+        own = record.best(self.metric)
+        return standing(mean_over_seeds(seeds, self.metric) or (own and (own[0], 1)), self.finalists)

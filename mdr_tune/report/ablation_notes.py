@@ -41,7 +41,7 @@ def notes(
     found = _missing_seeds(evidence.facts, metric, rows)
     if any(row.ran for row in rows):
         found = [
-            *_choice(evidence.facts, metric),
+            *_choice(evidence, metric),
             *_few_seeds(rows),
             *_family(rows),
             *_single_runs(rows, pairs, metric, details),
@@ -56,10 +56,12 @@ def notes(
     return [*found, *near_chance(rows, evidence.details)]
 
 
-def _choice(facts: SweepFacts, metric: str) -> list[str]:
+def _choice(evidence: SweepEvidence, metric: str) -> list[str]:
     """Return a note on the classes on which epochs and rows were chosen, and whether this makes `metric` too high."""
+    facts = evidence.facts
     is_grid = facts.sampler == "grid"
-    what = "The best epoch of each trial" if is_grid else "The best configuration of each arm, and its best epoch,"
+    by = "" if evidence.sweep.finalists is None else " (of its finalists, by their means over seeds)"
+    what = "The best epoch of each trial" if is_grid else f"The best configuration of each arm{by}, and its best epoch,"
     verb = "was" if is_grid else "were"
     if facts.protocol == "paper":
         text = f"{what} {verb} chosen on the test classes, as the authors do: the values are higher than on classes"

@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Iterable, Sequence
 
 from mdr_tune.records.objectives import chosen_on
-from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord
+from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord, standing
 from mdr_tune.report.names import full_title, test_key, value_titles
 from mdr_tune.report.output import texts
 from mdr_tune.report.output.markdown import escape, table_lines
@@ -30,7 +30,8 @@ def trial_table(result: SweepResult) -> tuple[list[str], list[list[str]]]:
     rows = result_rows(result)
     main = [r for r in rows if r.first.arm == result.main_arm and best_of(r.trials[0], r.metric) is not None]
     if not result.shows_all:
-        main = sorted(main, key=lambda row: -(row.value or (0.0, 0))[0])[:BEST_TRIALS_SHOWN]
+        main.sort(key=lambda row: standing(row.value, result.finalists), reverse=True)
+        del main[BEST_TRIALS_SHOWN:]
     baselines = [record.config_name for arm, record in result.best.items() if arm != result.main_arm]
     shown = [*main, *(row for name in baselines for row in rows if row.name == name)]
     said = said_parameters([trial for row in rows for trial in row.trials], result.metric)

@@ -8,6 +8,7 @@ from mdr_tune.config.hints import meant_dotted
 from mdr_tune.records.metrics import larger_is_better, metric_label
 from mdr_tune.records.objectives import on_front
 from mdr_tune.records.recorded_sweep import RecordedTrial, SweepRecords, second_key
+from mdr_tune.records.trial_record import standing
 from mdr_tune.report.names import short_names, test_key
 from mdr_tune.report.output.data_files import Rows, cell
 from mdr_tune.report.rows import best_of, best_parameters, rows_of, said_outcome
@@ -75,6 +76,7 @@ TITLES = {
 def leaderboard(sweep: SweepRecords, sort: str | None = None) -> list[Line]:
     """Return a line for each trial of `sweep`, the best row first. The further seeds of a row follow its first seed.
 
+    If the sweep chooses finalists, rows with a mean over several seeds come before all others.
     Lines are in the order of rank, or sorted by `sort`: the name or title of a column, or the name of a metric or a
     parameter (UserError if it is none of these). Values that are better when high are in descending order, all others
     in ascending order. Lines without a value and trials that diverged come last.
@@ -86,7 +88,8 @@ def leaderboard(sweep: SweepRecords, sort: str | None = None) -> list[Line]:
         by_name = {name: replace(by_name[name], front=on) for name, on in zip(by_name, on_front(points), strict=True)}
     rows = rows_of(sweep.trials, sweep.metric)
     values = {row.name: row.value if row.first.counts else None for row in rows}
-    rows.sort(key=lambda row: (not row.first.counts, values[row.name] is None, -(values[row.name] or (0.0, 0))[0]))
+    rows.sort(key=lambda row: standing(values[row.name], sweep.finalists), reverse=True)
+    rows.sort(key=lambda row: not row.first.counts)
     ranked: list[Line] = []
     for rank, row in enumerate(rows, 1):
         first, *further = (by_name[trial.record.name] for trial in row.trials)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from mdr_tune.config.domains import tell_apart
 from mdr_tune.records.objectives import best_epoch_key, best_key
 from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
-from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord, by_configuration, mean_of_best
+from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord, by_configuration, mean_of_best, standing
 from mdr_tune.report.names import format_parameters
 from mdr_tune.report.row_settings import WITH_MDR, drawn, key_of, method_of
 from mdr_tune.statistics import Interval
@@ -224,16 +224,17 @@ def result_rows(result: SweepResult) -> list[Row]:
     return rows_of([RecordedTrial(r, "", tests.get(r.name, {})) for r in result.records], result.metric)
 
 
-def best_so_far(records: Sequence[TrialRecord], metric: str) -> dict[str, TrialRecord]:
+def best_so_far(records: Sequence[TrialRecord], metric: str, finalists: int | None = None) -> dict[str, TrialRecord]:
     """Return by arm the record of the first seed of the arm's best configuration. Arms without a value are left out.
 
-    Configurations in `records` are compared by `Row.value` of `metric`. Of equal ones, the first to start is the best.
+    Configurations in `records` are compared by `Row.value` of `metric`, see `standing` for `finalists`. Of equal ones,
+    the first to start is the best.
     """
-    found: dict[str, tuple[float, TrialRecord]] = {}
+    found: dict[str, tuple[tuple[bool, float], TrialRecord]] = {}
     for row in rows_of([RecordedTrial(record, "", {}) for record in records], metric):
-        arm, value = row.first.arm, row.value
-        if value is not None and (arm not in found or value[0] > found[arm][0]):
-            found[arm] = value[0], row.first
+        arm, key = row.first.arm, standing(row.value, finalists)
+        if row.value is not None and (arm not in found or key > found[arm][0]):
+            found[arm] = key, row.first
     return {arm: first for arm, (_, first) in found.items()}
 
 
@@ -264,7 +265,7 @@ def best_rows(evidence: SweepEvidence) -> list[Row]:
         if any(len(row.trials) > 1 for row in rows):  # only rows with all of their seeds, if any
             scored = [row for row in scored if row.first.outcome == "completed"] or scored
         if scored:
-            best = max(scored, key=lambda row: (row.value or (0.0, 0))[0])
+            best = max(scored, key=lambda row: standing(row.value, sweep.finalists))
             found.append(_reported(best.trials, evidence, ("completed", "stopped_early")))
     return found
 

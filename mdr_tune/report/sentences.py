@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mdr_tune.records.metrics import metric_label
 from mdr_tune.records.objectives import best_key, chosen_on, on_front
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.records.trial_record import SweepResult
+from mdr_tune.records.trial_record import SweepResult, best_first_seeds, standing
 from mdr_tune.report.names import full_title, test_key
 from mdr_tune.report.output.texts import number, p_value, signed, spread
 from mdr_tune.report.row_settings import comparable_key
@@ -58,7 +58,8 @@ def _best_row(evidence: SweepEvidence, table: AblationTable) -> list[str]:
     chosen_by = best_key(evidence.sweep.metric)
     by = chosen_by if chosen_by in table.metrics else table.metric
     rows = [row for row in table.rows if by in row.estimates and table.metric in row.estimates]
-    best = max(rows, key=lambda row: row.estimates[by].mean, default=None)
+    finalists = evidence.sweep.finalists
+    best = max(rows, key=lambda row: (standing(row.value, finalists)[0], row.estimates[by].mean), default=None)
     if best is None:
         return []
     estimate = best.estimates[table.metric]
@@ -327,16 +328,39 @@ def _caution(best: dict[str, Row]) -> str:
 
 
 def _circumstances(result: SweepResult) -> list[str]:
-    """Return sentences on why the search of `result` ended, on trials without a value, and on the Pareto front."""
+    """Return sentences on why the search of `result` ended, on finalists, failed trials, and the Pareto front."""
     lines = []
     if result.stopped_because:
         lines.append(f"The search ended before its trials were used up: {result.stopped_because}.")
+    if result.finalists is not None:
+        lines.append(_finalists_sentence(result))
     diverged = sum(record.outcome == "diverged" for record in result.records)
     if diverged:
         lines.append(f"{count(diverged, 'trial')} diverged and {'has' if diverged == 1 else 'have'} no value.")
     if result.second_metric is not None:
         lines.append(_front_sentence(result, result.second_metric))
     return lines
+
+
+def _finalists_sentence(result: SweepResult) -> str:
+    """Return a sentence on how many configurations have several seeds, and on the best first seed of the winner's arm.
+
+    `result` must have a winner. Its finalists are ranked above all others, see `standing`.
+    """
+    assert result.winner is not None
+    arm = result.winner.arm
+    numbers = dict.fromkeys(result.best, 0)
+    for row in result_rows(result):
+        numbers[row.first.arm] = numbers.get(row.first.arm, 0) + (_seeds(row) > 1)
+    if not any(numbers.values()):
+        return "No finalist has further seeds: the best value of a single seed, of many, is too high by chance."
+    said = ", ".join(f"{name} {number}" for name, number in numbers.items())
+    best = best_first_seeds((r for r in result.records if r.arm == arm), result.metric, 1)
+    value = "" if not best else f", {(best[0].best(result.metric) or (0.0, 0))[0]:.2f} of {best[0].name},"
+    return (
+        f"Finalists ({said}) are compared by their means over seeds; the highest value of a first seed{value} is the "
+        "best of many, and too high by chance."
+    )
 
 
 def _front_sentence(result: SweepResult, second_metric: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from mdr_tune.checkpoints.retention import superseded
 from mdr_tune.records.distance_snapshot import DistanceSnapshot
 from mdr_tune.records.journal import Journal
-from mdr_tune.records.trial_record import Change, Outcome, SweepListener, TrialRecord
+from mdr_tune.records.trial_record import Change, Outcome, SweepListener, TrialRecord, best_first_seeds
 from mdr_tune.util.disk_space import until_room
 
 
@@ -42,6 +42,8 @@ class Ledger:
         listeners: Objects whose methods are called for each event, such as the MLflow tracker.
         records: Records of the trials of earlier sessions.
         every_seed: Whether a configuration gets all of its seeds even if the first one does not run to its end.
+        num_finalists: Number of configurations of each arm that get further seeds, after the first seeds of the arm.
+            None if every configuration may get them, at once.
     """
 
     def __init__(
@@ -53,10 +55,11 @@ class Ledger:
         listeners: Sequence[SweepListener],
         records: list[TrialRecord],
         every_seed: bool = False,
+        num_finalists: int | None = None,
     ) -> None:
         self.journal, self.metrics, self.records = journal, list(metrics), records
         self._seeds_per_trial, self.gives_every_seed = seeds_per_trial, every_seed
-        self._keeps_all = keeps_all_checkpoints
+        self.num_finalists, self._keeps_all = num_finalists, keeps_all_checkpoints
         self._listeners = listeners
         self._by_name = {record.name: record for record in records}
         self._changed = {record.name: record for record in records if record.changes}
@@ -210,6 +213,7 @@ class Ledger:
         """Record the end of a configuration in the study, if it has ended with `record`, one of its trials.
 
         It ends with its first seed if that failed or was stopped early, and otherwise when all of its seeds have ended.
+        If finalists get the further seeds, it ends with its first seed in any case, and has that seed's value.
         """
         study, first = self.study, self._by_name[record.config_name]
         if study is None or not first.ended:
@@ -218,8 +222,8 @@ class Ledger:
             self._enter(lambda: study.prune(first.number))
         elif first.outcome != "completed":
             self._enter(lambda: study.fail(first.number, first.outcome))
-        elif not self.missing_seeds(first) and all(seed.ended for seed in self.seeds_of(first)):
-            values = self.objectives(first)
+        elif self.num_finalists is not None or self._all_seeds_ended(first):
+            values = self.objectives(first) if self.num_finalists is None else first.objectives(self.metrics)
             if values is None:
                 self._enter(lambda: study.fail(first.number, "no finite value"))
             else:
@@ -234,10 +238,23 @@ class Ledger:
         """Whether configurations have more than one training seed."""
         return self._seeds_per_trial > 1
 
+    def _all_seeds_ended(self, first: TrialRecord) -> bool:
+        return not self.missing_seeds(first) and all(seed.ended for seed in self.seeds_of(first))
+
+    def getting_seeds(self, arm: str) -> list[TrialRecord]:
+        """Return the first seeds of those configurations of `arm` that may get further seeds, in the order of getting.
+
+        With finalists, these are the best ones so far, the best first. They follow from the records alone, so that a
+        resumed search has the same ones.
+        """
+        if self.num_finalists is not None:
+            return best_first_seeds(self.of_arm(arm), self.metrics[0], self.num_finalists)
+        return [record for record in self.of_arm(arm) if record.seed_index == 0]
+
     def missing_seeds(self, first: TrialRecord) -> list[int]:
         """Return the indices of the seeds that have not started yet, but that the configuration should get.
 
-        `first` is the record of the configuration's first seed.
+        `first` is the record of the configuration's first seed. With finalists, it must be one of `getting_seeds`.
         """
         if first.outcome != "completed" and not self.gives_every_seed:
             return []

@@ -19,7 +19,8 @@ class StopRules:
             the budget that is left: its number of trials, divided by that of this arm and all later ones.
         metric: Name of the metric to which the target and the progress refer.
         gpus_per_trial: Number of GPUs that a trial uses. GPU hours are computed from it.
-        seeds_per_trial: Number of training seeds of a surviving configuration, whose value is the mean over them.
+        seeds_per_trial: Number of training seeds of a surviving configuration, whose value is the mean over them. 1 if
+            only finalists get further seeds: then the first seeds decide alone.
         used_s: Wall time of the earlier sessions of the sweep, in seconds.
         every_seed: Whether every configuration gets all seeds, even if its first seed does not run to its end.
         clock: Function that returns a monotonic time in seconds.
@@ -83,9 +84,9 @@ class StopRules:
         """Update the arm's best value, and the number of configurations in a row without a new best value.
 
         The configuration of `record` is counted when all of its seeds have ended; at once if it gets no further seeds,
-        because its first one did not run to its end.
+        because its first one did not run to its end. The further seeds of finalists do not count.
         """
-        if not record.ended:
+        if not record.ended or record.seed_index >= self._seeds_per_trial:
             return
         seeds = self._seeds.setdefault(record.config_name, [])
         seeds.append(record)

@@ -1,4 +1,4 @@
-"""Give Tune its trials: unfinished ones of earlier sessions, new ones of the search, and further seeds of survivors.
+"""Give Tune its trials: unfinished ones of earlier sessions, new ones of the search, and further seeds.
 
 This project has its own `SearchAlgorithm`, because Tune's generator chooses random trial ids, counts paused trials as
 running, and does not know the trials of earlier sessions.
@@ -43,6 +43,7 @@ class TrialSource(SearchAlgorithm):
         replays: Whether every trial of earlier sessions runs through Tune again, with results from its record.
         orphans: Suggestions, by name, for trials that the study has as running, but that a crash kept from starting.
         closed: Function that returns the reason why no further configuration should be started, or None.
+        out_of_budget: Function that returns the reason why finalists should get no further seeds either, or None.
     """
 
     def __init__(
@@ -55,18 +56,21 @@ class TrialSource(SearchAlgorithm):
         replays: bool,
         orphans: dict[str, dict[str, Any]],
         closed: Callable[[], str | None],
+        out_of_budget: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._arm, self._search, self._ledger = arm, search, ledger
-        self._num_lanes, self._replays, self._closed = num_lanes, replays, closed
+        self._num_lanes, self._replays = num_lanes, replays
+        self._closed, self._out_of_budget = closed, out_of_budget
         self._seeds = seeds
         self._orphans = deque(orphans.items())
         self._past = deque(record for record in ledger.of_arm(arm.name) if replays or not record.ended)
         self._asked = sum(record.seed_index == 0 for record in ledger.of_arm(arm.name)) + len(orphans)
         self._unseeded: dict[str, None] = {}
         """Names of the configurations that may still get further seeds, in the order in which they get them."""
-        if ledger.gives_further_seeds:
-            firsts = (record.name for record in ledger.of_arm(arm.name) if record.seed_index == 0)
-            self._unseeded = dict.fromkeys(firsts)
+        self._awaits_finals = ledger.num_finalists is not None
+        """Whether finalists get the further seeds, and are not chosen yet."""
+        if ledger.gives_further_seeds and not self._awaits_finals:
+            self._unseeded = dict.fromkeys(record.name for record in ledger.getting_seeds(arm.name))
         self._open: dict[str, Trial] = {}
         self._made: dict[str, Trial] = {}
         self._lost: deque[str] = deque()
@@ -142,8 +146,9 @@ class TrialSource(SearchAlgorithm):
         """Return a trial for the next seed of a configuration; None if no configuration should get a further seed now.
 
         A configuration gets further seeds once its first seed has run to its end. If the ledger `gives_every_seed`, it
-        gets them once its first seed has begun.
+        gets them once its first seed has begun; if it is a finalist, once all first seeds of the arm have ended.
         """
+        self._choose_finalists()
         for name in list(self._unseeded):
             record = self._ledger.trial(name)
             if record is None or not (record.ended or self._ledger.gives_every_seed):
@@ -155,6 +160,22 @@ class TrialSource(SearchAlgorithm):
                     return self._make(seed_name, _fresh(config, record.parameters, exempt=True))
             del self._unseeded[name]
         return None
+
+    def _choose_finalists(self) -> None:
+        """Choose the finalists, if all first seeds of the arm have ended, none will start, and there is budget left."""
+        if self._awaits_finals and self._first_seeds_are_over and self._out_of_budget() is None:
+            self._awaits_finals = False
+            self._unseeded = dict.fromkeys(first.name for first in self._ledger.getting_seeds(self._arm.name))
+
+    @property
+    def _first_seeds_are_over(self) -> bool:
+        going_on = any(not trial.config["exempt"] and not trial.is_finished() for trial in self._open.values())
+        return not going_on and not self._lost and self._none_are_to_come
+
+    @property
+    def _none_are_to_come(self) -> bool:
+        """Whether there is no trial of an earlier session left to give, and no configuration to ask the search for."""
+        return not self._past and not self._orphans and (self._no_more_asked or self._closed() is not None)
 
     def _new_trial(self) -> Trial | None:
         if self._orphans:
@@ -175,7 +196,7 @@ class TrialSource(SearchAlgorithm):
         return self._asked >= self._arm.trials or self.has_nothing_new
 
     def _first_seed(self, name: str, suggestion: dict[str, Any]) -> Trial:
-        if self._ledger.gives_further_seeds:
+        if self._ledger.gives_further_seeds and self._ledger.num_finalists is None:
             self._unseeded[name] = None
         return self._make(name, _fresh(suggestion["trial"], suggestion["parameters"]))
 
@@ -189,8 +210,8 @@ class TrialSource(SearchAlgorithm):
             return True
         if self._lost or not all(trial.is_finished() for trial in self._open.values()):
             return False  # a paused trial too: else Tune would start a new process for each trial that goes on
-        no_more = not self._past and not self._orphans and (self._no_more_asked or bool(self._closed()))
-        return no_more and not self._unseeded
+        self._choose_finalists()
+        return self._none_are_to_come and not self._unseeded
 
     def set_finished(self) -> None:
         """Give Tune no more trials. Tune calls this when it ends the experiment."""

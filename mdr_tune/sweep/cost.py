@@ -45,12 +45,14 @@ class Cost:
             sweep are not included.
         device_hours: Remaining hours of GPUs or of CPU cores; `device_word` returns which of the two are counted.
         epochs_done: Number of epochs that earlier sessions trained. `epochs` includes them, the times do not.
+        final_epochs: Number of those epochs that are for further seeds of finalists; None if there are no finalists.
     """
 
     epochs: Epochs
     wall_s: float | None
     device_hours: float | None
     epochs_done: int = 0
+    final_epochs: Epochs | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def estimate(
     lanes: LaneResources,
     seconds_per_epoch: float | None,
     epochs_done: int = 0,
+    finals: Sequence[Epochs] = (),
 ) -> Cost:
     """Return the estimated cost of the arms of a sweep, which run one after another.
 
@@ -93,15 +96,20 @@ def estimate(
         lanes: Lanes that the sweep runs on.
         seconds_per_epoch: Seconds that an epoch takes on one lane; None if not known.
         epochs_done: Number of epochs that earlier sessions trained. The returned times do not include them.
+        finals: For each of `arms`, the epochs of its finalists' further seeds; see `final_epochs`. `seeds` is 1 then.
     """
     each = [arm_epochs(arm, scheduler, seeds) for arm in arms]
-    total = sum(each, Epochs(0, 0.0, 0))
+    further = sum(finals, Epochs(0, 0.0, 0)) if finals else None
+    total = sum([*each, *finals], Epochs(0, 0.0, 0))
     if seconds_per_epoch is None:
-        return Cost(total, None, None, epochs_done)
+        return Cost(total, None, None, epochs_done, further)
     rounds = sum(_epochs_in_a_row(arm, epochs, seeds, lanes.num_lanes) for arm, epochs in zip(arms, each, strict=True))
+    for arm, epochs in zip(arms, finals, strict=False):
+        longest = _lengths(arm)[1]
+        rounds += math.ceil(epochs.likely / longest / lanes.num_lanes) * longest
     left = max(0.0, 1 - epochs_done / max(1.0, total.likely))
     hours = device_hours(lanes, left * total.likely * seconds_per_epoch)
-    return Cost(total, left * rounds * seconds_per_epoch, hours, epochs_done)
+    return Cost(total, left * rounds * seconds_per_epoch, hours, epochs_done, further)
 
 
 def _epochs_in_a_row(arm: Arm, epochs: Epochs, seeds: int, num_lanes: int) -> float:
@@ -124,6 +132,21 @@ def _lengths(arm: Arm) -> tuple[int, int]:
 def arm_epochs(arm: Arm, scheduler: Scheduler, seeds: int) -> Epochs:
     """Return the number of epochs for the trials of `arm`. Survivors get `seeds` seeds; see `Scheduler.epochs`."""
     return scheduler.epochs(arm.trials, *_lengths(arm), seeds)
+
+
+def final_epochs(arm: Arm, scheduler: Scheduler, further_seeds: int, finalists: int, most: int) -> Epochs:
+    """Return the number of epochs for the `further_seeds` of each finalist of `arm`.
+
+    There are `finalists` of them, or as many as run to their end if these are fewer. After extensions of the sweep,
+    there may be up to `most`.
+    """
+    shortest, longest = _lengths(arm)
+    one, two = (arm_epochs(arm, scheduler, seeds) for seeds in (1, 2))  # they differ by a seed of each survivor
+    expected = None
+    if most == finalists and one.expected is not None and two.expected is not None:
+        expected = further_seeds * min(two.expected - one.expected, float(finalists * longest))
+    least = further_seeds * min(two.least - one.least, finalists * shortest)
+    return Epochs(least, expected, further_seeds * min(two.most - one.most, most * longest))
 
 
 def measured_epoch(storage: Path, sweep: SweepConfig, lanes: LaneResources) -> MeasuredEpoch | None:
@@ -174,16 +197,19 @@ def _epoch_times(records: Sequence[TrialRecord]) -> list[float]:
 def describe_epochs(cost: Cost) -> str:
     """Return a text on the number of epochs, such as `340`, `about 210, at most 340`, or `60 to 340`.
 
-    If some epochs are done, the text ends with their number.
+    If some epochs are for further seeds of finalists, or are done, the text goes on with their numbers.
     """
-    epochs = cost.epochs
-    if epochs.exact:
-        text = f"{epochs.most:,}"
-    elif epochs.expected is None:
-        text = f"{epochs.least:,} to {epochs.most:,}"
-    else:
-        text = f"about {epochs.expected:,.0f}, at most {epochs.most:,}"
+    text, finals = _describe_number(cost.epochs), cost.final_epochs
+    text += f"; of these {_describe_number(finals)} for further seeds" if finals is not None else ""
     return text + (f"; {cost.epochs_done:,} are done" if cost.epochs_done else "")
+
+
+def _describe_number(epochs: Epochs) -> str:
+    if epochs.exact:
+        return f"{epochs.most:,}"
+    if epochs.expected is None:
+        return f"{epochs.least:,} to {epochs.most:,}"
+    return f"about {epochs.expected:,.0f}, at most {epochs.most:,}"
 
 
 def describe_time(cost: Cost, measured: MeasuredEpoch | None, lanes: LaneResources) -> str:
@@ -214,4 +240,8 @@ def plan_cost(plan: "Plan") -> tuple[Cost, MeasuredEpoch | None]:
     measured = measured_epoch(plan.stores.storage, plan.sweep, plan.lanes)
     done = sum(record.epochs for record in plan.past.records)
     seconds = measured.seconds if measured else None
-    return estimate(plan.arms, search.scheduler, len(plan.sweep.training_seeds), plan.lanes, seconds, done), measured
+    seeds, most, finals = len(plan.sweep.training_seeds), plan.most_finalists, list[Epochs]()
+    if search.finalists is not None and most is not None:
+        finals = [final_epochs(arm, search.scheduler, seeds - 1, search.finalists, most) for arm in plan.arms]
+        seeds = 1
+    return estimate(plan.arms, search.scheduler, seeds, plan.lanes, seconds, done, finals), measured

@@ -28,7 +28,9 @@ def describe_checkpoints(plan: Plan) -> str | None:
     memories = section_variants(plan.sweep.trial, plan.sweep.space, "memory")
     if {backbone.name for backbone in backbones} <= {SMALL} and memories == [None]:
         return None
-    epochs, trials = plan.max_epochs, plan.num_trials * len(plan.sweep.training_seeds)
+    most, further = plan.most_finalists, len(plan.sweep.training_seeds) - 1
+    with_seeds = plan.num_trials if most is None else sum(min(most, arm.trials) for arm in plan.arms)
+    epochs, trials = plan.max_epochs, plan.num_trials + with_seeds * further
     kept = epochs if plan.sweep.checkpoints == "all" else min(epochs, LATEST + 1)
     copies = 0 if plan.stores.artifact_root is None else epochs if plan.sweep.checkpoints == "all" else 1
     models = [model.model_copy(update={"memory": memory}) for model in models_of(plan.sweep) for memory in memories]

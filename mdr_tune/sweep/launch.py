@@ -95,8 +95,9 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
 
     past, search, num_seeds = plan.past, plan.sweep.search, len(plan.sweep.training_seeds)
     gpus = plan.lanes.gpus_per_worker * plan.lanes.workers_per_lane
+    deciding = num_seeds if search.finalists is None else 1
     rules = StopRules(
-        search.stop, plan.arms, plan.metrics[0], gpus, num_seeds, past.used_s, every_seed=search.seeds is not None
+        search.stop, plan.arms, plan.metrics[0], gpus, deciding, past.used_s, every_seed=search.seeds is not None
     )
     ended = {name: past.trial(name) for name, _, is_end in past.reports if is_end}
     rules.past([*ended.values(), *(record for record in past.records if not record.ended)])
@@ -107,6 +108,7 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
         plan.num_trials * (num_seeds if search.seeds is not None else 1),
         plan.sweep.is_ablation,
         past.records,
+        finalists=search.finalists,
     )
     ledger = Ledger(
         journal,
@@ -116,6 +118,7 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
         listeners=[rules, tracker, status, description],
         records=past.records,
         every_seed=search.seeds is not None,
+        num_finalists=search.finalists,
     )
     interrupts = Interrupts(status.stage, at_once=end_ray_at_once)
     run = SweepRun(plan, hub, ledger, rules, [tracker, status, description], interrupts)

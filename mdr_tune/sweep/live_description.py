@@ -29,6 +29,8 @@ class LiveDescription:
         total: Number of trials of all arms, including the trials of further seeds.
         shows_all: Whether the description has a row for each configuration, as for a grid, or only for the best ones.
         records: Records of the trials of earlier sessions.
+        finalists: Number of each arm's configurations that get further seeds after its search; None if the sweep does
+            not choose finalists.
     """
 
     def __init__(
@@ -40,9 +42,10 @@ class LiveDescription:
         shows_all: bool = False,
         records: Iterable[TrialRecord] = (),
         every_s: float = EVERY_S,
+        finalists: int | None = None,
     ) -> None:
         self._write, self._metric, self._total, self._every_s = write, metric, total, every_s
-        self._main_arm, self._shows_all = main_arm, shows_all
+        self._main_arm, self._shows_all, self._finalists = main_arm, shows_all, finalists
         self._records = {record.name: record for record in records}
         self._tests: dict[str, dict[str, float]] = {}
         self._head, self._doing = "Running", "starting"
@@ -109,9 +112,10 @@ class LiveDescription:
         result = SweepResult(
             self._metric,
             records,
-            best_so_far(records, self._metric),
+            best_so_far(records, self._metric, self._finalists),
             tests=self._tests,
             main_arm=self._main_arm,
             shows_all=self._shows_all,
+            finalists=self._finalists,
         )
         return running_description(result, self._total, self._doing, datetime.datetime.now(), self._head)

@@ -99,6 +99,15 @@ class Plan:
         return [min(arm.trials, arm.wanted - sum(self._extensions[i:])) for i in range(len(self._extensions))]
 
     @property
+    def most_finalists(self) -> int | None:
+        """Largest number of an arm's configurations that get further seeds; None if the sweep chooses no finalists.
+
+        Each extension chooses finalists anew, and the earlier ones keep their seeds.
+        """
+        chosen = self.sweep.search.finalists
+        return None if chosen is None else chosen * (1 + len(self._extensions))
+
+    @property
     def metrics(self) -> list[str]:
         """Names of the metrics that are maximised, one or two."""
         second = self.sweep.second_metric

@@ -73,6 +73,7 @@ class SweepRun:
             main_arm=plan.arms[0].name,
             shows_all=plan.sweep.search.sampler_class.lists_all,
             second_metric=plan.sweep.second_metric,
+            finalists=plan.sweep.search.finalists,
         )
 
     def search(self) -> None:
@@ -193,13 +194,13 @@ class SweepRun:
         """Return the record of the first seed of `arm`'s best configuration; None if no configuration has a value.
 
         Configurations are compared by the mean over their seeds. If configurations get several seeds, those whose first
-        seed ran to its end are preferred to all others.
+        seed ran to its end are preferred to all others, and finalists with several seeds to those.
         """
         firsts = [record for record in self._ledger.of_arm(arm.name) if record.seed_index == 0]
         scored = [record for record in firsts if record.best(self.result.metric) is not None]
         whole = [record for record in scored if record.outcome == "completed"]
         candidates = whole if whole and self._ledger.gives_further_seeds else scored
-        return max(candidates, key=self.result.value, default=None)
+        return max(candidates, key=self.result.standing_of, default=None)
 
     def finish(self) -> None:
         """Write into the journal that the sweep is finished, unless a resumed sweep would have more to do."""

@@ -41,8 +41,8 @@ class ArmEnd:
     """The end of an arm's search.
 
     Attributes:
-        reason: Why the search ended before all of its trials had started, in words. None if all had started, or if the
-            user interrupted the search.
+        reason: Why the search ended before all of its trials, and further seeds, had started, in words. None if all had
+            started, or if the user interrupted the search.
         can_go_on: Whether --resume has something to do: trials that were cut off, or more trials on a larger budget.
     """
 
@@ -101,6 +101,7 @@ class ArmRun:
             self._replays,
             orphans,
             closed=lambda: self._rules.closed(arm.name),
+            out_of_budget=lambda: self._rules.out_of_budget(arm.name),
         )
         self._events = TuneEvents(arm, ledger, self._release_lane, source.goes_on, self._config.takes_over)
         scheduler = make_scheduler(
@@ -123,11 +124,15 @@ class ArmRun:
         records, arm = self._ledger.of_arm(self._arm.name), self._arm
         is_cut_off = any(record.outcome == "killed" for record in records)
         started = sum(record.seed_index == 0 for record in records)
-        if not is_cut_off and (started >= arm.trials or has_nothing_new):
+        lacks_seeds = any(self._ledger.missing_seeds(first) for first in self._ledger.getting_seeds(arm.name))
+        is_incomplete, over = is_cut_off or lacks_seeds, self._rules.out_of_budget(arm.name)
+        if not is_incomplete and (started >= arm.trials or has_nothing_new):
             trained = f"its space has no more than the {count(started, 'configuration')} that were tried"
             return ArmEnd(trained if started < arm.wanted else None, can_go_on=False)
-        can_go_on = is_cut_off or self._rules.out_of_budget(self._arm.name) is not None
-        return ArmEnd(self._rules.closed(self._arm.name), can_go_on)
+        reason = self._rules.closed(arm.name)
+        if over is not None and is_incomplete and self._ledger.num_finalists is not None:
+            reason = f"{over}, before its finalists had all of their seeds"
+        return ArmEnd(reason, can_go_on=is_cut_off or over is not None)
 
     def _open_search(self) -> tuple[ArmSearch | OneTrial, dict[str, dict[str, Any]]]:
         """Open the arm's study, and add the journal's trials and reports that the study lacks.

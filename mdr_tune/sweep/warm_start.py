@@ -13,7 +13,7 @@ from mdr_tune.config.sweep import SweepConfig, WarmStartConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.journal import FILE as JOURNAL
 from mdr_tune.records.journal import read_records
-from mdr_tune.records.trial_record import TrialRecord, by_configuration, mean_over_seeds
+from mdr_tune.records.trial_record import TrialRecord, by_configuration, mean_over_seeds, standing
 from mdr_tune.sweep.stored_launches import PLAN
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.nearest_name import did_you_mean
@@ -36,10 +36,10 @@ def resolve(sweep: SweepConfig, storage: Path) -> tuple[SweepConfig, list[str]]:
     if not isinstance(source, WarmStartConfig):
         return sweep, []
     folder = _newest_launch(storage / "sweeps", source.sweep)
-    metric = _metric(folder / PLAN)
+    metric, finalists = _metric_and_finalists(folder / PLAN)
     points: list[dict[str, Any]] = []
     missing: dict[str, None] = {}
-    for record, epoch in _best_first(read_records(folder), metric):
+    for record, epoch in _best_first(read_records(folder), metric, finalists):
         try:
             point, without = point_of_trial(sweep.space, _trial_at(record, epoch))
         except ValidationError:
@@ -57,10 +57,12 @@ def resolve(sweep: SweepConfig, storage: Path) -> tuple[SweepConfig, list[str]]:
     return sweep.model_copy(update={"start_from": points}), notes
 
 
-def _metric(plan: Path) -> str:
+def _metric_and_finalists(plan: Path) -> tuple[str, int | None]:
+    """Return the metric of the sweep whose plan.json is `plan`, and its number of finalists, None if it has none."""
     try:
-        return str(json.loads(plan.read_text())["sweep"]["metric"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        sweep = json.loads(plan.read_text())["sweep"]
+        return str(sweep["metric"]), sweep.get("search", {}).get("finalists")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"start_from.sweep: {plan} cannot be read ({error}): nothing can be taken from it") from None
 
 
@@ -74,20 +76,20 @@ def _newest_launch(sweeps: Path, name: str) -> Path:
     return mine[-1]
 
 
-def _best_first(records: list[TrialRecord], metric: str) -> list[tuple[TrialRecord, int]]:
+def _best_first(records: list[TrialRecord], metric: str, finalists: int | None) -> list[tuple[TrialRecord, int]]:
     """Return one record and its best epoch by `metric` for each configuration of the main arm, the best one first.
 
     The record is that of the first seed that has a value. Configurations are compared by the mean over their seeds that
-    ran to their end, or by the value of the returned seed if none did.
+    ran to their end, or by the value of the returned seed if none did; `standing` says what `finalists` changes.
     """
-    scored: list[tuple[float, TrialRecord, int]] = []
+    scored: list[tuple[tuple[bool, float], TrialRecord, int]] = []
     for seeds in by_configuration(record for record in records if record.arm in (MAIN_ARM, ABLATION_ARM)).values():
         measured = [(record, best) for record in seeds if (best := record.best(metric)) is not None]
         if measured:
             record, best = measured[0]
-            value, _ = mean_over_seeds(seeds, metric) or best
-            scored.append((value, record, best[1]))
-    return [(record, epoch) for _, record, epoch in sorted(scored, key=lambda entry: -entry[0])]
+            value = mean_over_seeds(seeds, metric) or (best[0], 1)
+            scored.append((standing(value, finalists), record, best[1]))
+    return [(record, epoch) for _, record, epoch in sorted(scored, key=lambda entry: entry[0], reverse=True)]
 
 
 def _trial_at(record: TrialRecord, epoch: int) -> TrialConfig:

@@ -52,7 +52,14 @@ def read_sweep(
         for trial in trials:
             trial.record.history = read_history(client, trial.run_id, [metric, *([second] if second else [])])
     return SweepRecords(
-        name, str(experiment.experiment_id), parent.info.run_id, parent.info.status, metric, second, trials
+        name,
+        str(experiment.experiment_id),
+        parent.info.run_id,
+        parent.info.status,
+        metric,
+        second,
+        trials,
+        finalists=literal(parent.data.params.get("search.finalists", "None")),
     )
 
 

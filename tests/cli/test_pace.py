@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mdr_tune.cli.pace import Pace
+from mdr_tune.cli.pace import Finals, Pace
 from mdr_tune.cluster.machine import Machine
 from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.records.trial_record import Outcome, TrialRecord
@@ -92,6 +92,24 @@ def test_further_seeds_of_survivors_are_still_to_come() -> None:
     assert pace.trials_done == 2
     # two trials of 8, and three seeds of the two that survived and four of the two that will, as both did
     assert pace.epochs_left == 2 * 8 + (3 + 4) * 8
+
+
+def test_finalists_alone_have_further_seeds_to_come() -> None:
+    def with_value(name: str, value: float) -> TrialRecord:
+        whole = record(name, 8, "completed")
+        whole.history[-1]["value"] = value
+        return whole
+
+    pace = Pace(3, lanes(), seeds_per_trial=3, finals=Finals("value", 1, {"mdr": 3}))
+    play(pace, with_value("mdr-001", 50.0))
+    assert pace.epochs_left == 2 * 8 + 2 * 8
+    play(pace, with_value("mdr-002", 60.0), record("mdr-003", 8, "failed"), record("mdr-002.2", 8, "completed"))
+    assert (pace.epochs_left, pace.further_seeds_done) == (8, 1)
+    play(pace, record("mdr-002.3", 8, "completed"))
+    assert pace.epochs_left == 0
+    past = pace.records  # the sweep is extended: mdr-002 is the finalist no more
+    pace = play(Pace(4, lanes(), 3, past, finals=Finals("value", 1, {"mdr": 4})), with_value("mdr-004", 70.0))
+    assert pace.epochs_left == 2 * 8
 
 
 def test_earlier_sessions_are_done_but_not_in_the_pace() -> None:

@@ -37,6 +37,7 @@ def problems(tmp_path: Path, text: str, *overrides: str) -> list[str]:
 GRID = ["search={sampler: grid}", "space={loss.margin: [0.1, 0.2]}", "start_from=[]"]
 PBT = ["search.scheduler=pbt"]
 SEEDED = ["search.scheduler=none", "search.seeds=[0, 1]"]
+FINALS = ["search.seeds_per_trial=3", "search.finalists=2"]
 NO_BASELINES = ["baselines=[]"]
 
 
@@ -74,6 +75,17 @@ NO_BASELINES = ["baselines=[]"]
         ),
         (["search={seeds: [0, 1]}"], "search.seeds: needs search.scheduler: none; with asha, the default, trials"),
         ([*SEEDED, "search.seeds_per_trial=2"], "search.seeds_per_trial: search.seeds lists the seeds"),
+        (
+            ["search.finalists=2"],
+            "search.finalists: say how many seeds a finalist has in all: add search.seeds_per_trial",
+        ),
+        ([*SEEDED, "search.finalists=2"], "search.finalists: search.seeds gives every configuration all seeds: take"),
+        ([*GRID, *FINALS], "search.finalists: all configurations of a grid have the same seeds: leave it out"),
+        ([*PBT, *FINALS], "each with one seed: leave it out, and search.finalists too, or take asha"),
+        (
+            [*FINALS, "search.scheduler=none", "second_metric=val/map_at_r"],
+            "search.finalists: finalists are the best by one metric: leave it or second_metric out",
+        ),
         ([*SEEDED, "trial.seed=3"], "trial.seed: search.seeds lists the seeds"),
         ([*SEEDED, "space.seed=[1, 2]"], "search.seeds: the seed is searched (space.seed)"),
         (["search.scheduler=none", "search.seeds=[4, 1, 4]"], "search.seeds: 4 is listed twice"),
@@ -150,6 +162,7 @@ def test_what_does_not_go_together_is_named(tmp_path: Path, overrides: list[str]
         [*PBT],
         ["search.scheduler={name: pbt, perturb: [optimizer.learning_rate]}"],
         ["search.scheduler=median", "search.seeds_per_trial=3"],
+        FINALS,
         [*GRID],
         [*GRID, "search.stop.patience=2"],
         ["start_from={sweep: other}"],

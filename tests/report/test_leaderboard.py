@@ -1,5 +1,6 @@
 """The order of a leaderboard, its sort keys and flat rows, against what can be seen from the trials."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,6 +52,11 @@ def test_the_best_come_first_seeds_below_their_first_and_what_diverged_last() ->
     assert by_name["mdr-002"].best is None
     assert (by_name["mdr-001"].mean, by_name["mdr-001"].seeds) == (58.0, 2)
     assert (by_name["mdr-003"].test, by_name["mdr-003"].epochs) == (51.0, 3)
+
+
+def test_finalists_come_before_all_others() -> None:
+    board = leaderboard(replace(FULL, finalists=1))
+    assert [entry.trial for entry in board if entry.rank is not None] == ["mdr-001", "triplet-001", "mdr-003"]
 
 
 @pytest.mark.parametrize(

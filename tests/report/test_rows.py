@@ -61,6 +61,14 @@ def test_a_configuration_that_did_not_get_all_seeds_is_not_the_best() -> None:
     assert best_rows(with_trials(evidence, kept))[0].name == "mdr-001"
 
 
+def test_a_finalist_is_the_best_though_one_seed_of_another_was_better() -> None:
+    evidence = make_evidence(failed=False)
+    kept = [trial for trial in evidence.sweep.trials if trial.record.name not in ("mdr-002.2", "mdr-002.3")]
+    without = with_trials(evidence, kept)
+    assert best_rows(without)[0].name == "mdr-002"
+    assert best_rows(replace(without, sweep=replace(without.sweep, finalists=1)))[0].name == "mdr-001"
+
+
 def test_of_single_runs_the_best_counts_though_it_was_stopped_early() -> None:
     evidence = make_evidence(seeds=1)
     trials = [replace(t, record=replace(t.record, outcome="stopped_early")) for t in evidence.sweep.trials]

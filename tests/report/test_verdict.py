@@ -264,6 +264,23 @@ def test_a_configuration_with_several_seeds_is_its_mean() -> None:
     assert "| mdr-001 | completed | 1 | 3 | 62.00 |  |  |" in search_description(sweep, None)
 
 
+def test_finalists_come_before_a_lucky_seed() -> None:
+    lucky = record("mdr-003", [70.0])
+    sweep = result(lucky, *seeds("mdr-001", 60.0, 62.0), *seeds("mdr-002", 63.0, 50.0), record("triplet-001", [65.0]))
+    sweep.finalists = 2
+    sweep.best = {"mdr": sweep.records[1], "triplet": sweep.records[-1]}
+    assert sweep.winner is sweep.best["mdr"]  # though one seed of triplet is better
+    assert names(sweep) == ["mdr-001", "mdr-002", "mdr-003", "triplet-001"]
+    assert verdict(sweep)[:2] == [
+        "Best on validation: mdr-001 (the file as it is): Recall@1 61.00 in the mean of 2 seeds.",
+        "Finalists (mdr 2, triplet 0) are compared by their means over seeds; the highest value of a first seed, 70.00 "
+        "of mdr-003, is the best of many, and too high by chance.",
+    ]
+    first_seeds = [each for each in sweep.records if each.seed_index == 0]
+    cut_off = SweepResult(METRIC, first_seeds, {"mdr": lucky}, finalists=2)
+    assert verdict(cut_off)[1].startswith("No finalist has further seeds: the best value of a single seed")
+
+
 def test_why_the_search_ended_and_what_diverged_is_said() -> None:
     sweep = result(
         record("mdr-001", [50.0]), record("mdr-002", [90.0], "diverged"), stopped_because="mdr-001 reached the target"

@@ -19,9 +19,11 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     opened.close()
 
 
-def make_ledger(journal: Journal, seeds: int = 1, keeps_all: bool = False) -> tuple[Ledger, Heard, Heard]:
+def make_ledger(
+    journal: Journal, seeds: int = 1, keeps_all: bool = False, finalists: int | None = None
+) -> tuple[Ledger, Heard, Heard]:
     listener, study = Heard(), Heard()
-    ledger = Ledger(journal, [METRIC], seeds, keeps_all, [listener], [])
+    ledger = Ledger(journal, [METRIC], seeds, keeps_all, [listener], [], num_finalists=finalists)
     ledger.study = study
     return ledger, listener, study
 
@@ -99,6 +101,19 @@ def test_what_is_stopped_early_gets_no_further_seed(journal: Journal) -> None:
     first = make_record(0)
     run(ledger, first, 60.0, outcome="stopped_early")
     assert ledger.missing_seeds(first) == []
+
+
+def test_the_study_never_hears_of_the_further_seeds_of_finalists(journal: Journal) -> None:
+    ledger, _, study = make_ledger(journal, seeds=2, finalists=1)
+    first, second = make_record(0), make_record(1)
+    run(ledger, first, 60.0)
+    run(ledger, second, 50.0)
+    run(ledger, make_record(2), 99.0, outcome="stopped_early")
+    assert ledger.getting_seeds("mdr") == [first]
+    run(ledger, make_record(0, seed_index=1), 20.0)
+    assert ledger.getting_seeds("mdr") == [first]  # by its first seed still
+    told = [event for event in study.events if event[0] == "complete"]
+    assert told == [("complete", 0, [60.0]), ("complete", 1, [50.0]), ("complete", 0, [60.0])]  # the same again
 
 
 def test_two_objectives(journal: Journal) -> None:

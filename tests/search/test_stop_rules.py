@@ -152,6 +152,15 @@ def test_a_configuration_with_several_seeds_is_judged_once_by_their_mean() -> No
     assert rules.closed("mdr") == "no new best in 1 trial"
 
 
+def test_of_finalists_the_first_seeds_decide_and_the_further_ones_count_for_nothing() -> None:
+    rules = make_rules(seeds=1, patience=2, target=65.0)
+    for record in (ended(0, 60.0), ended(1, 50.0), ended(0, 90.0, seed_index=1), ended(0, 10.0, seed_index=2)):
+        rules.trial_ended(record)
+        assert rules.closed("mdr") is None
+    rules.trial_ended(ended(2, 50.0))
+    assert rules.closed("mdr") == "no new best in 2 trials"
+
+
 def test_where_every_seed_is_trained_a_configuration_counts_once_though_its_seeds_fail() -> None:
     rules = make_rules(seeds=3, every_seed=True, patience=2)
     for seed_index in (2, 0, 1):  # side by side: they end in any order

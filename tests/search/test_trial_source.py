@@ -8,7 +8,8 @@ import pytest
 from ray import tune
 from ray.tune.experiment import Experiment, Trial
 
-from mdr_tune.records.journal import Journal
+from mdr_tune.records.journal import FILE as JOURNAL
+from mdr_tune.records.journal import Journal, read_past
 from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.search.ledger import Ledger
 from mdr_tune.search.trial_source import MOST_TIMES_LOST, TrialSource
@@ -48,8 +49,9 @@ class Case:
     def __init__(self, journal: Journal, folder: Path, *past: TrialRecord, **options: Any) -> None:
         seeds, lanes = options.pop("seeds", [0]), options.pop("lanes", 2)
         self.why: str | None = None
-        every_seed = options.pop("every_seed", False)
-        self.ledger = Ledger(journal, [METRIC], len(seeds), False, [], list(past), every_seed)
+        self.over: str | None = None
+        every_seed, finalists = options.pop("every_seed", False), options.pop("finalists", None)
+        self.ledger = Ledger(journal, [METRIC], len(seeds), False, [], list(past), every_seed, finalists)
         orphans = options.pop("orphans", {})
         known = sum(record.seed_index == 0 for record in past) + len(orphans)
         self.search = Counting(known, options.pop("there_are", 99))
@@ -61,7 +63,8 @@ class Case:
             seeds,
             options.pop("replays", False),
             orphans,
-            lambda: self.why,
+            lambda: self.why or self.over,
+            lambda: self.over,
         )
         spec = Experiment("mdr", Nothing, num_samples=1, storage_path=str(folder))
         self.source.add_configurations([spec])
@@ -75,18 +78,20 @@ class Case:
             self.ledger.started(TrialRecord(trial.trial_id, "mdr", int(first[-3:]) - 1, {}, config, int(seed or 1) - 1))
         return trial
 
-    def end(self, trial: Trial, outcome: str = "completed") -> None:
+    def end(self, trial: Trial, outcome: str = "completed", value: float | None = None) -> None:
         record = self.ledger.trial(trial.trial_id)
         assert record is not None
+        if value is not None:
+            self.ledger.epoch(record, {"epoch": 1.0, METRIC: value}, None)
         self.ledger.ended(record, outcome, None)  # type: ignore[arg-type]
         trial.set_status(Trial.TERMINATED)
 
-    def names(self) -> list[str]:
-        """Run all that comes, one at a time, and return the names."""
+    def names(self, values: dict[str, float] | None = None) -> list[str]:
+        """Run all that comes, one at a time, to the given values, and return the names."""
         names = []
         while (trial := self.next()) is not None:
             names.append(trial.trial_id)
-            self.end(trial)
+            self.end(trial, value=(values or {}).get(trial.trial_id))
         return names
 
 
@@ -187,6 +192,78 @@ def test_every_seed_of_an_ablation_is_trained_whatever_becomes_of_the_first(jour
     case.end(first, "failed")
     case.end(second, "diverged")
     assert case.names() == ["mdr-001.3", "mdr-002", "mdr-002.2", "mdr-002.3"]
+    assert case.source.is_finished()
+
+
+FIRST_SEEDS = {"mdr-001": 50.0, "mdr-002": 60.0, "mdr-003": 40.0, "mdr-004": 70.0}
+
+
+def test_finalists_get_further_seeds_once_all_first_seeds_have_ended(journal: Journal, tmp_path: Path) -> None:
+    case = Case(journal, tmp_path, trials=3, seeds=[7, 8, 9], finalists=2)
+    first, second = case.next(), case.next()
+    assert first is not None
+    assert second is not None
+    case.end(first, value=50.0)
+    third = case.next()
+    assert third is not None
+    case.end(third, value=60.0)
+    assert case.next() is None  # a lane is free, but mdr-002 may become a finalist
+    assert not case.source.is_finished()
+    case.end(second, "stopped_early", 90.0)
+    final = case.next()
+    assert final is not None
+    assert (final.trial_id, final.config["trial"]["seed"], final.config["exempt"]) == ("mdr-003.2", 8, True)
+    case.end(final, value=0.0)
+    assert case.names() == ["mdr-003.3", "mdr-001.2", "mdr-001.3"]
+    assert case.source.is_finished()
+
+
+def test_a_search_killed_at_any_moment_has_the_same_finalists(journal: Journal, tmp_path: Path) -> None:
+    """The journal is cut after each of its lines; its further seeds are better or worse than all first seeds."""
+    options: dict[str, Any] = {"trials": 4, "seeds": [0, 1, 2], "finalists": 2}
+    values = FIRST_SEEDS | {"mdr-004.2": 0.0, "mdr-004.3": 1.0, "mdr-002.2": 90.0, "mdr-002.3": 99.0}
+    names = Case(journal, tmp_path, **options).names(values)
+    assert names == list(values)
+    lines = (tmp_path / "launch" / JOURNAL).read_bytes().splitlines(keepends=True)
+    assert len(lines) == 3 * len(names)
+    for cut in range(len(lines)):
+        folder = tmp_path / str(cut)
+        folder.mkdir()
+        (folder / JOURNAL).write_bytes(b"".join(lines[:cut]))
+        past = read_past(folder).records
+        for record in past:
+            if not record.ended:
+                record.history.clear()  # it has no checkpoint here
+        resumed = Journal(folder, print)
+        case = Case(resumed, tmp_path, *past, **options)
+        done = [record.name for record in past if record.ended]
+        assert [*done, *case.names(values)] == names
+        assert case.source.is_finished()
+        resumed.close()
+
+
+def test_an_extension_chooses_finalists_anew_and_the_others_keep_their_seeds(journal: Journal, tmp_path: Path) -> None:
+    past = [make_record(0, 50.0, outcome="completed"), make_record(1, 60.0, outcome="completed")]
+    past.append(make_record(1, 0.0, seed_index=1, outcome="completed"))
+    case = Case(journal, tmp_path, *past, trials=4, seeds=[0, 1], finalists=2)
+    assert case.names(FIRST_SEEDS) == ["mdr-003", "mdr-004", "mdr-004.2"]
+    assert case.source.is_finished()
+
+
+def test_a_target_ends_the_search_before_its_finals_and_a_budget_ends_both(journal: Journal, tmp_path: Path) -> None:
+    case = Case(journal, tmp_path, trials=4, seeds=[0, 1], finalists=1)
+    first, second = case.next(), case.next()
+    assert first is not None
+    assert second is not None
+    case.why = "the target is reached"
+    case.end(first, value=60.0)
+    assert case.next() is None
+    case.end(second, value=50.0)
+    case.over = "its GPU hours are used up"
+    assert case.next() is None
+    assert case.source.is_finished()
+    case.over = None
+    assert case.names() == ["mdr-001.2"]
     assert case.source.is_finished()
 
 

@@ -24,6 +24,7 @@ from mdr_tune.sweep.cost import (
     describe_time,
     device_hours,
     estimate,
+    final_epochs,
     measured_epoch,
 )
 from mdr_tune.sweep.lane_layout import fit_lanes
@@ -179,6 +180,17 @@ def test_hyperbands_number_is_exact() -> None:
     assert arm_epochs(make_arm(14, 9), scheduler(name="hyperband"), 1) == Epochs(number, float(number), number)
 
 
+def test_finalists_alone_have_the_epochs_of_further_seeds() -> None:
+    arm = make_arm(10, 8)
+    assert final_epochs(arm, scheduler(name="none"), 2, finalists=3, most=3) == Epochs(48, 48.0, 48)
+    assert final_epochs(make_arm(2, 8), scheduler(name="none"), 2, finalists=3, most=3) == Epochs(32, 32.0, 32)
+    assert final_epochs(arm, scheduler(name="none"), 2, finalists=3, most=6) == Epochs(48, None, 96)  # was extended
+    asha = scheduler(name="asha", grace_epochs=2, reduction_factor=2)
+    (*_, survivors) = asha_survivors(10, 2, 2)  # at least the best one
+    assert final_epochs(arm, asha, 1, finalists=9, most=9) == Epochs(8, pytest.approx(8 * survivors), 72)
+    assert final_epochs(arm, asha, 1, finalists=1, most=1) == Epochs(8, 8.0, 8)
+
+
 # ---- time
 
 
@@ -187,6 +199,15 @@ def test_trials_of_equal_length_fill_the_lanes_in_rounds() -> None:
     assert cost.epochs == Epochs(48, 48.0, 48)
     assert cost.wall_s == (3 * 8 + 8) * 10  # five on two lanes are three rounds; then the baseline, alone
     assert cost.device_hours == pytest.approx(48 * 10 * 3 / 3600)  # cores, one for each of three workers
+
+
+def test_finals_begin_when_the_first_seeds_have_ended() -> None:
+    arms = [make_arm(5, 8), make_arm(1, 8, "triplet")]
+    finals = [Epochs(24, 24.0, 24), Epochs(8, 8.0, 8)]
+    cost = estimate(arms, scheduler(name="none"), 1, lanes(2), 10.0, finals=finals)
+    assert cost.epochs == Epochs(48 + 32, 80.0, 80)
+    assert cost.wall_s == (3 * 8 + 2 * 8 + 8 + 8) * 10  # three seeds on two lanes are two rounds
+    assert describe_epochs(cost) == "80; of these 32 for further seeds"
 
 
 def test_a_lane_trains_its_longest_trial_however_many_lanes_there_are() -> None:

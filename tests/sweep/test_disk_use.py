@@ -58,6 +58,9 @@ def test_the_plan_says_what_checkpoints_may_come_to(tmp_path: Path) -> None:
     text = describe_checkpoints(plan_of(tmp_path, trial={"backbone": RESNET, "epochs": 8}, search={"trials": 5}))
     assert text is not None
     assert text.startswith("up to 2.7 GB: 4 of 135 MB for each of 5 trials, those in MLflow included, ")
+    finals = {"trials": 5, "seeds_per_trial": 3, "finalists": 2}
+    text = describe_checkpoints(plan_of(tmp_path, trial={"backbone": RESNET}, search=finals))
+    assert "for each of 9 trials" in (text or "")
     at_server = plan_of(tmp_path, "http://127.0.0.1:1", trial={"backbone": RESNET, "epochs": 8}, checkpoints="all")
     assert "8 of 135 MB" in (describe_checkpoints(at_server) or "")
     short = plan_of(tmp_path, trial={"backbone": "conv4", "epochs": 1}, space={"backbone": ["conv4", RESNET]})

@@ -25,6 +25,13 @@ def live(written: list[str], **changes: Any) -> LiveDescription:
     return LiveDescription(written.append, **{**arguments, **changes})
 
 
+def test_finalists_lead() -> None:
+    written: list[str] = []
+    records = [trial("mdr-001", [60.0]), trial("mdr-002", [50.0]), trial("mdr-002.2", [52.0])]
+    live(written, records=records, finalists=1).stage("searching mdr")
+    assert "Best so far on validation: mdr-002 (the file as it is): Recall@1 51.00 in the mean of 2" in written[-1]
+
+
 def test_it_says_how_far_the_sweep_is_and_who_leads() -> None:
     written: list[str] = []
     description = live(written, shows_all=True, records=[trial("mdr-001", [50.0, 60.0], weight=0.1)])

@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 import ray
+from mlflow import MlflowClient
 
 from mdr_tune.checkpoints.checkpoint_file import read_checkpoint
 from mdr_tune.config.arms import main_arm
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.lanes.hub import unwrap
+from mdr_tune.report.leaderboard import leaderboard
 from mdr_tune.sweep.cost import estimate
-from tests.faults.sweeps import METRIC, SWEEP, in_mlflow, numbers, run, same_each_run
+from mdr_tune.tracking.reader import read_sweep
+from tests.faults.sweeps import METRIC, SWEEP, in_mlflow, in_study, numbers, run, same_each_run
 from tests.lane_session import RESOURCES
 
 pytestmark = pytest.mark.ray
@@ -73,6 +76,34 @@ def test_hyperband_on_glyphs(hub: Any, tmp_path: Path) -> None:
     sweep = SweepConfig.model_validate({**SWEEP, "trial": {**TRIAL, "epochs": 4}, "search": search})
     cost = estimate([main_arm(sweep)], sweep.search.scheduler, 1, RESOURCES, None)
     assert sum(record.epochs for record in records) == cost.epochs.most == cost.epochs.least
+
+
+def test_finalists_get_their_seeds_after_the_search(hub: Any, tmp_path: Path) -> None:
+    """What the records say, what the study, MLflow, the leaderboard and the report make of them."""
+    trial = {**TRIAL, "epochs": 1, "iterations_per_epoch": 2}
+    search = {"trials": 4, "scheduler": "none", "seeds_per_trial": 2, "finalists": 2}
+    outcome, _ = run(hub, tmp_path, trial=trial, search=search)
+    result = outcome.result
+    firsts, finals = result.records[:4], result.records[4:]
+    values = {record.name: record.history[0][METRIC] for record in result.records}
+    assert {record.name for record in firsts} == {f"mdr-00{number}" for number in (1, 2, 3, 4)}
+    best = sorted(firsts, key=lambda record: -values[record.name])[:2]
+    assert [record.name for record in finals] == [f"{record.name}.2" for record in best]
+    assert {record.config["seed"] for record in finals} == {1}
+    assert [value for _, _, value, *_ in in_study(tmp_path)] == [values[record.name] for record in firsts]
+    means = {record.name: (values[record.name] + values[f"{record.name}.2"]) / 2 for record in best}
+    winner = max(means, key=lambda name: means[name])
+    assert result.winner is not None
+    assert result.winner.name == winner
+    assert result.tests.keys() == {winner, f"{winner}.2"}
+    recorded = read_sweep(MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}"), "faults")
+    assert recorded.finalists == 2
+    lines = leaderboard(recorded)
+    assert [line.trial for line in lines if line.seeds == 2] == [line.trial for line in lines[:4:2]]
+    assert lines[0].trial == winner
+    assert outcome.report is not None
+    assert [row.name for row in outcome.report.table.rows] == [winner]
+    assert not result.can_go_on
 
 
 def test_each_configuration_is_trained_once_whatever_the_sweep_is_called(hub: Any, tmp_path: Path) -> None:

@@ -6,8 +6,40 @@ from typing import Any, cast
 
 import pytest
 
+from mdr_tune.search.ledger import Ledger
 from mdr_tune.sweep.run import SweepRun
-from tests.sweep.make import Heard, make_record, make_sweep
+from mdr_tune.sweep.search_run import ArmEnd, ArmRun
+from tests.sweep.make import METRIC, Heard, make_arm, make_record, make_sweep
+
+
+@pytest.mark.parametrize(("finalists", "best"), [(None, "mdr-003"), (2, "mdr-002")])
+def test_the_best_of_an_arm_is_the_finalist_with_the_best_mean(finalists: int | None, best: str) -> None:
+    """mdr-003 has the best single value, mdr-001 the better first seed of the two finalists."""
+    values = {(0, 0): 60.0, (0, 1): 40.0, (1, 0): 55.0, (1, 1): 53.0, (2, 0): 59.0}
+    records = [make_record(n, value, seed_index=k, outcome="completed") for (n, k), value in values.items()]
+    search = {"seeds_per_trial": 2, "finalists": finalists}
+    plan = cast(Any, SimpleNamespace(metrics=[METRIC], arms=[make_arm()], sweep=make_sweep(search=search)))
+    nothing = cast(Any, None)
+    ledger = Ledger(nothing, [METRIC], 2, False, [], records, num_finalists=finalists)
+    found = SweepRun(plan, None, ledger, nothing, [], nothing)._best_of(plan.arms[0])
+    assert found is not None
+    assert found.name == best
+
+
+@pytest.mark.parametrize("finalists", [None, 1])
+def test_a_search_that_lacks_further_seeds_when_its_budget_ends_can_go_on(finalists: int | None) -> None:
+    """The last first seed, in its last epoch, used the budget up: no trial is cut off."""
+    records = [make_record(n, 50.0 + n, outcome="completed") for n in range(2)]
+    nothing, over = cast(Any, None), "its GPU hours are used up"
+    ledger = Ledger(nothing, [METRIC], 2, False, [], records, num_finalists=finalists)
+    rules = cast(Any, SimpleNamespace(out_of_budget=lambda _: over, closed=lambda _: over))
+    plan = cast(Any, SimpleNamespace(sweep=make_sweep()))
+    run = ArmRun(plan, make_arm(trials=2), None, ledger, nothing, rules, lambda: False)
+    why = over if finalists is None else f"{over}, before its finalists had all of their seeds"
+    assert run._end(has_nothing_new=False) == ArmEnd(why, can_go_on=True)
+    for n in (0, 1):
+        ledger._by_name[f"mdr-00{n + 1}.2"] = make_record(n, 1.0, seed_index=1, outcome="completed")
+    assert run._end(has_nothing_new=False) == ArmEnd(None, can_go_on=False)
 
 
 @pytest.mark.parametrize("file", ["queries.parquet", "nothing"])

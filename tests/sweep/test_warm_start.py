@@ -27,12 +27,16 @@ def sweep_with(**changes: Any) -> SweepConfig:
 
 
 def launch(
-    storage: Path, trials: list[tuple[str, dict[str, Any], list[float], str]], when: str = "1", name: str = "other"
+    storage: Path,
+    trials: list[tuple[str, dict[str, Any], list[float], str]],
+    when: str = "1",
+    name: str = "other",
+    **search: Any,
 ) -> None:
     """Write what a launch leaves: (trial, what differs from the default, metric of each epoch, outcome)."""
     folder = storage / "sweeps" / name / when
     journal = Journal(folder, tell=print)
-    (folder / "plan.json").write_text(json.dumps({"sweep": {"metric": METRIC}}))
+    (folder / "plan.json").write_text(json.dumps({"sweep": {"metric": METRIC, "search": search}}))
     for trial, changes, values, outcome in trials:
         config = TrialConfig.model_validate(changes).model_dump(mode="json")
         arm, _, rest = trial.rpartition("-")
@@ -47,6 +51,18 @@ def launch(
 
 def with_weight(weight: float, margin: float = 0.2) -> dict[str, Any]:
     return {"mdr": {"weight": weight}, "loss": {"margin": margin}}
+
+
+def test_finalists_come_before_a_lucky_seed(tmp_path: Path) -> None:
+    trials = [
+        ("mdr-001", with_weight(0.1), [30.0], "completed"),
+        ("mdr-002", with_weight(0.2), [29.0], "completed"),
+        ("mdr-002.2", with_weight(0.2), [25.0], "completed"),
+    ]
+    for finalists, weights in ((None, [0.1, 0.2]), (1, [0.2, 0.1])):
+        launch(tmp_path / str(finalists), trials, finalists=finalists)
+        sweep, _ = resolve(sweep_with(), tmp_path / str(finalists))
+        assert [point["mdr.weight"] for point in sweep.start_from] == weights  # type: ignore[union-attr]
 
 
 def test_the_best_by_its_own_metric_come_first(tmp_path: Path) -> None:

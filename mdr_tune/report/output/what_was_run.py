@@ -57,13 +57,15 @@ def what_was_run(evidence: SweepEvidence) -> list[tuple[str, str]]:
     facts, sweep = evidence.facts, evidence.sweep
     outcomes = Counter(record.outcome.replace("_", " ") for record in sweep.records)
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+    best = sweep.finalists
+    finalists = "" if best is None else f"; all of them for the best {best} of each arm, one for the others"
     found = [
         ("Sweep", f"{sweep.name}, MLflow run {sweep.parent_run_id}"),
         ("Command", without_password(facts.command)),
         ("When", _when(evidence)),
         ("Trials", ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())),
         ("Search", "grid: every combination" if facts.sampler == "grid" else facts.sampler),
-        ("Training seeds", ", ".join(map(str, facts.seeds))),
+        ("Training seeds", ", ".join(map(str, facts.seeds)) + finalists),
         ("Epochs of a trial", " or ".join(map(str, facts.epochs))),
         ("Metric", sweep.metric),
         ("Protocol", facts.protocol),
