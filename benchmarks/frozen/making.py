@@ -10,6 +10,7 @@ import torchvision
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import Images, ImageSplit
 from mdr_tune.training import EmbeddingModel
+from mdr_tune.training.frozen_backbone import fingerprint
 from mdr_tune.training.frozen_features import BATCH, FrozenFeatures
 
 TOLERANCE = 1e-4
