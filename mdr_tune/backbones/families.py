@@ -94,6 +94,7 @@ class TorchvisionFamily(BackboneFamily):
     }
     """Image limits that do not depend on a model's weights. Those of all other models come from torchvision."""
     names = tuple(_LIMITS)
+    packages = ("torchvision",)
     others = (
         "by torchvision's own names its other classification models "
         "(https://docs.pytorch.org/vision/stable/models.html#classification)"

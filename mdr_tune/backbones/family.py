@@ -27,12 +27,14 @@ class BackboneFamily(ABC):
         names: names of the family's main backbones, which messages list.
         others: words that describe `other_names` in messages; empty if there are no other names.
         prefix: text that all names of the family begin with, and no name of another family; empty if there is none.
+        packages: installed packages, beside torch, whose versions a network's numbers may depend on.
         has_published_weights: whether trained weights are published. If not, DEFAULT stands for random weights.
     """
 
     names: ClassVar[tuple[str, ...]]
     others: ClassVar[str] = ""
     prefix: ClassVar[str] = ""
+    packages: ClassVar[tuple[str, ...]] = ()
     has_published_weights: ClassVar[bool] = True
 
     def other_names(self) -> Sequence[str]:

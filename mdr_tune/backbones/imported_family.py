@@ -16,6 +16,7 @@ class ImportedFamily(BackboneFamily):
     """The user's own networks: functions or classes that give a `torch.nn.Module`, found by their import paths."""
 
     names = ()
+    packages = ("timm", "torchvision")  # which the user's code may use
     others: ClassVar[str] = "by an import path such as my_models:make_encoder your own"
     has_published_weights = False
 

@@ -22,6 +22,7 @@ class TimmFamily(BackboneFamily):
 
     names = ()
     prefix = "timm."
+    packages = ("timm",)
     others = "by timm's own names its models, such as timm.vit_small_patch16_224 (https://huggingface.co/timm)"
 
     def other_names(self) -> Sequence[str]:

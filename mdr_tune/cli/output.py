@@ -186,7 +186,7 @@ def _print_where_next(console: Console, stores: Stores, sweep: SweepConfig, outc
         registry = f", in {stores.other_registry}" if stores.other_registry else ""
         version = f"{sweep.name} version {champion.version}, alias champion{registry}"
         say(console, f"Load the winner ({version}):")
-        for line in load_command(stores, sweep).splitlines():
+        for line in load_command(stores, sweep, champion).splitlines():
             say(console, f"  {line}")
         if champion.previous_version is not None:
             say(console, moved_alias(champion.previous_version, champion.previous_value, outcome))

@@ -18,6 +18,7 @@ from mdr_tune.util.words import count, first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
     from mdr_tune.records.recorded_sweep import SweepEvidence
     from mdr_tune.report.rows import AblationTable
@@ -183,22 +184,25 @@ def _describe(stores: "Stores", client: "MlflowClient", evidence: "SweepEvidence
     This is only done for a grid whose launch, recorded in `evidence`, has finished. The description has a command that
     loads the champion from `stores` if `client` finds that the champion is of this launch.
     """
+    from mdr_tune.config.datasets import Dataset
+    from mdr_tune.config.strict_model import members
     from mdr_tune.report.description import ablation_description
     from mdr_tune.report.sentences import summary_sentences
     from mdr_tune.tracking.run_files import set_description
+    from mdr_tune.tracking.with_code import needs_code
 
     if not table.is_grid or evidence.sweep.status != "FINISHED":
         return
-    load_command = stores.load_command(f"{table.sweep}@champion") if _has_champion(client, evidence) else None
+    champion, load_command = _champion(client, evidence), None
+    if champion is not None:
+        data = members(Dataset).get(evidence.sweep.records[0].config["data"]["name"])
+        load_command = stores.load_command(f"{table.sweep}@champion", data, needs_code(champion))
     text = ablation_description(table, summary_sentences(evidence, table), load_command)
     set_description(client, evidence.sweep.parent_run_id, text)
 
 
-def _has_champion(client: "MlflowClient", evidence: "SweepEvidence") -> bool:
-    """Return whether the sweep's champion, as `client` finds it, is a trial of the launch in `evidence`.
-
-    If not, the champion is a trial of another launch, or there is no champion.
-    """
+def _champion(client: "MlflowClient", evidence: "SweepEvidence") -> "ModelVersion | None":
+    """Return the sweep's champion, as `client` finds it, if it is a trial of the launch in `evidence`; else None."""
     from mlflow.exceptions import MlflowException
 
     from mdr_tune.tracking.champion import ALIAS
@@ -206,5 +210,5 @@ def _has_champion(client: "MlflowClient", evidence: "SweepEvidence") -> bool:
     try:
         version = client.get_model_version_by_alias(evidence.sweep.name, ALIAS)
     except MlflowException:  # no such model or alias
-        return False
-    return version.run_id in [trial.run_id for trial in evidence.sweep.trials]
+        return None
+    return version if version.run_id in [trial.run_id for trial in evidence.sweep.trials] else None

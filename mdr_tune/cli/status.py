@@ -103,7 +103,11 @@ class Status:
             self._print(f"{record.name:<16} goes on after epoch {record.epochs}")
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Count the epoch that the trial of `record` has finished, and print a summary if it is time for one."""
+        """Count the epoch that the trial of `record` has finished, and print a summary if it is time for one.
+
+        What came before the first epoch, such as features that were computed, no longer stands in the live line.
+        """
+        self._stage = ""
         self._pace.epoch_finished(record)
         self._summarise()
 

@@ -70,6 +70,7 @@ class LaneHub:
     ) -> None:
         self._node, self._max_restarts = node, max_restarts
         self._news: list[str] = []
+        self._progress: tuple[str, int, int] | None = None
         self._leases = Leases(num_lanes)
         self._mailboxes = [
             Mailbox(
@@ -125,6 +126,15 @@ class LaneHub:
         news = list(self._news)
         self._news.clear()
         return news
+
+    async def report_progress(self, what: str, done: int, total: int) -> None:
+        """Keep for the user that `done` of `total` items of the task `what` are done, in place of an earlier report."""
+        self._progress = what, done, total
+
+    async def take_progress(self) -> tuple[str, int, int] | None:
+        """Return the last report of `report_progress`; None if there was none since the last call."""
+        progress, self._progress = self._progress, None
+        return progress
 
     async def join(self, lane: int, group: str, rank: int, process: WorkerProcess) -> int:
         """Record that `process` is the worker `rank` of `group` in `lane`; return the number of the last command."""

@@ -7,6 +7,7 @@ import gc
 import io
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,11 @@ from mdr_tune.lanes.processes import this_process
 from mdr_tune.training import Ranks, TrialSession
 from mdr_tune.util.cpus import share_cpus
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import Progress, no_progress
 from mdr_tune.util.user_code import use_code
+
+REPORT_EVERY_S = 1.0
+"""Least time in seconds between two reports to the hub on the progress of a command."""
 
 
 class LaneAborted(RuntimeError):  # noqa: N818
@@ -52,7 +57,9 @@ def run_worker(config: dict[str, Any]) -> None:
         if config["prepare"] is not None:
             config["prepare"]()
         share_cpus(config["workers_on_a_node"], config["cpus_per_worker"])  # only one worker decodes in `prepare`
-        worker = LaneWorker(Ranks.current(get_device()), config["collective_timeout_s"])
+        worker = LaneWorker(
+            Ranks.current(get_device()), config["collective_timeout_s"], _every_so_often(hub.report_progress.remote)
+        )
         group = meet(worker.ranks, config["collective_timeout_s"], functools.partial(_give_up, hub, lane))
         rank = worker.ranks.rank
         process = this_process(ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address())
@@ -81,15 +88,29 @@ def _give_up(hub: Any, lane: int, why: str) -> None:
     os._exit(1)  # the main thread hangs in a collective
 
 
+def _every_so_often(progress: Progress) -> Progress:
+    """Return a function that passes on to `progress` at most one call in REPORT_EVERY_S seconds, and each last one."""
+    next_at = 0.0
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal next_at
+        if done == total or time.monotonic() >= next_at:
+            next_at = time.monotonic() + REPORT_EVERY_S
+            progress(what, done, total)
+
+    return report
+
+
 class LaneWorker:
     """Runs the lane's commands on one worker, and holds the `TrialSession` of the trial that has the lane.
 
     `ranks` has the worker's rank and device. `collective_timeout_s` is the time limit of collective operations in the
-    process groups that this worker makes.
+    process groups that this worker makes. `progress` is called while a trial's features are computed, on rank 0 alone.
     """
 
-    def __init__(self, ranks: Ranks, collective_timeout_s: float) -> None:
+    def __init__(self, ranks: Ranks, collective_timeout_s: float, progress: Progress = no_progress) -> None:
         self.ranks = ranks
+        self._progress = progress if ranks.rank == 0 else no_progress
         self._collective_timeout_s = collective_timeout_s
         self._session: TrialSession | None = None
         self._is_reading = False
@@ -149,7 +170,7 @@ class LaneWorker:
             data = io.BytesIO(ray.get(checkpoint))
             session.load_state_dict(torch.load(data, map_location="cpu", weights_only=True))
         self._session = session  # from here on, `count` has its progress
-        session.prepare_features()
+        session.prepare_features(self._progress)
         return session.epoch
 
     def _epoch(self) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def packages_of(names: Iterable[str]) -> dict[str, str]:
     """
     tops = {name.partition(":")[0].partition(".")[0] for name in names if is_import_path(name)}
     found = {package for top in tops if own_place(top) is None for package in _packages_with().get(top, [top])}
-    return {package: version for package in sorted(found) if (version := _version(package)) is not None}
+    return {package: version for package in sorted(found) if (version := version_of(package)) is not None}
 
 
 @functools.cache
@@ -87,11 +87,12 @@ def versions() -> dict[str, str | None]:
     CUDA and cuDNN are those that torch was built for. No package is imported. A missing package has the version None.
     """
     found: dict[str, str | None] = {"python": platform.python_version(), "mdr_tune": __version__}
-    found.update({package: _version(package) for package in PACKAGES})
+    found.update({package: version_of(package) for package in PACKAGES})
     return {**found, "cuda": _cuda(), "cudnn": _cudnn()}
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """Return the version of the installed `package`; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -115,7 +116,7 @@ def _cudnn() -> str | None:
     except importlib.metadata.PackageNotFoundError:
         return None
     names = [found[0] for line in required if (found := re.match(r"nvidia-cudnn[\w-]*", line))]
-    return _version(names[0]) if names else None
+    return version_of(names[0]) if names else None
 
 
 @functools.cache

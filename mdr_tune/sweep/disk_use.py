@@ -13,7 +13,7 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.sweep.model_fit import models_of, outline
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.prepare import content_if_read, number_of_images
-from mdr_tune.util.cache_folder import check_cache_dir
+from mdr_tune.util.cache_folder import check_cache_dir, check_cache_writable
 from mdr_tune.util.disk_space import format_bytes
 from mdr_tune.util.files import existing_folder
 from mdr_tune.util.words import count
@@ -46,6 +46,9 @@ def describe_features(plan: Plan) -> list[str]:
     """Return a line for each frozen network of `plan` whose features are kept: where, how large, and whether there.
 
     They are counted for all training seeds if the network is random. A data set that is not there yet has no line.
+
+    Raises:
+        UserError: Features are missing, and the cache folder can only be read.
     """
     from mdr_tune.data.kept_features import FOLDER
 
@@ -59,6 +62,8 @@ def describe_features(plan: Plan) -> list[str]:
     lines = []
     for name, sizes in wanted.items():
         found = sum(key in there for key in sizes)
+        if found < len(sizes) and plan.address is None:
+            check_cache_writable()
         state = "all there" if found == len(sizes) else f"{found} of {count(len(sizes), 'file')} there"
         what = "computed once, by the first trial that needs them; " if found == 0 else ""
         lines.append(f"{name}: {format_bytes(sum(sizes.values()))} in {where}, {what}{state}")

@@ -123,7 +123,7 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
     interrupts = Interrupts(status.stage, at_once=end_ray_at_once)
     run = SweepRun(plan, hub, ledger, rules, [tracker, status, description], interrupts)
     try:
-        with LaneWatch(hub, plan.lanes.num_lanes, plan.lanes.needs, status.stage):
+        with LaneWatch(hub, plan.lanes.num_lanes, plan.lanes.needs, status.stage, status.progress):
             if plan.resumes:
                 tracker.catch_up(past.records)
             run.search()

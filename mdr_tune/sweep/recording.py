@@ -62,9 +62,9 @@ class LaunchOutcome:
     problem: str | None = None
 
 
-def load_command(stores: Stores, sweep: SweepConfig) -> str:
-    """Return the lines of Python that load the champion of `sweep` from `stores`, in a fresh process."""
-    return stores.load_command(f"{sweep.name}@champion", sweep.trial.data)
+def load_command(stores: Stores, sweep: SweepConfig, champion: "Registration") -> str:
+    """Return the lines of Python that load the `champion` of `sweep` from `stores`, in a fresh process."""
+    return stores.load_command(f"{sweep.name}@champion", sweep.trial.data, champion.needs_code)
 
 
 def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: Stage) -> LaunchOutcome:
@@ -83,7 +83,7 @@ def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: S
         raise_if_interrupted()
         _draw_figures(plan.sweep, result, tracker, stage)
         raise_if_interrupted()
-        command = load_command(plan.stores, plan.sweep) if champion else None
+        command = load_command(plan.stores, plan.sweep, champion) if champion else None
         has_report = result.winner is not None and not result.interrupted
         description = search_description(result, command)
         if has_report:

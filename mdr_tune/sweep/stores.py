@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shlex
 import unicodedata
 import urllib.error
 import urllib.request
@@ -65,16 +66,24 @@ class Stores:
         """URI of the store with the registered models, without a password; None if it is the store of the runs."""
         return None if self.registry_uri == self.tracking_uri else without_password(self.registry_uri)
 
-    def load_command(self, model: str, data: Dataset | None = None) -> str:
+    def load_command(self, model: str, data: Dataset | type[Dataset] | None = None, needs_code: bool = False) -> str:
         """Return the Python lines that load `model`, such as `NAME@ALIAS` or `NAME/VERSION`, in a fresh process.
 
         A comment says what the model takes: vectors if `data`, the data set of its training, has vectors, else images.
+        A model that `needs_code` is no exported graph: MLflow runs the copy of the user's code that it has, with this
+        package.
         """
         registry = f"mlflow.set_registry_uri({_quoted(self.other_registry)})\n" if self.other_registry else ""
-        return (
-            f"import mlflow\nmlflow.set_tracking_uri({_quoted(self.shown_uri)})\n{registry}"
-            f'model = mlflow.pytorch.load_model("models:/{model}")  # model({(data or Dataset).model_input})'
-        )
+        takes = (data or Dataset).model_input
+        how = f'mlflow.pytorch.load_model("models:/{model}")  # model({takes})'
+        if needs_code:
+            how = (
+                f'mlflow.pyfunc.load_model("models:/{model}")  # where mdr_tune is installed: '
+                f"model.predict({takes}, a numpy array)\n"
+                f"# in a shell: mdr-tune embed --model models:/{model} --code DIR --images FOLDER --out FILE.parquet "
+                f"--tracking-uri {shlex.quote(self.shown_uri)}"
+            )
+        return f"import mlflow\nmlflow.set_tracking_uri({_quoted(self.shown_uri)})\n{registry}model = {how}"
 
 
 def _quoted(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from mdr_tune.util.progress import Progress, no_progress
 from mdr_tune.util.words import count
 
 logger = logging.getLogger(__name__)
@@ -25,12 +26,15 @@ LANES_SHOWN = 8
 class LaneWatch:
     """Context manager that polls the lanes' hub in a thread and calls `tell` with lines for the user.
 
+    `progress` is called with what the lanes report on a command that takes long.
     `hub` is the actor that leases the `num_lanes` lanes of the launch. `needs` are the resources, in words, that the
     workers of a lane need. A line says what has changed: lanes are up, lost or missing.
     """
 
-    def __init__(self, hub: Any, num_lanes: int, needs: str, tell: Callable[[str], None]) -> None:
-        self._hub, self._tell = hub, tell
+    def __init__(
+        self, hub: Any, num_lanes: int, needs: str, tell: Callable[[str], None], progress: Progress = no_progress
+    ) -> None:
+        self._hub, self._tell, self._progress = hub, tell, progress
         self._news = LaneNews(num_lanes, lambda: _awaited(needs))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lane-watch", daemon=True)
@@ -46,13 +50,16 @@ class LaneWatch:
     def _run(self) -> None:
         while not self._stop.wait(POLL_S):
             try:
-                places, lines = ray.get([self._hub.lane_places.remote(), self._hub.take_news.remote()])
+                asked = self._hub.lane_places, self._hub.take_news, self._hub.take_progress
+                places, lines, progress = ray.get([method.remote() for method in asked])
             except RayError:
                 return  # the sweep is being ended, or fails for a reason that is told elsewhere
             line = self._news.of(places, time.monotonic())
             for text in [*lines, *([line] if line is not None else [])]:
                 if not self._stop.is_set():
                     self._tell(text)
+            if progress is not None and not self._stop.is_set():
+                self._progress(*progress)
 
 
 def _awaited(needs: str) -> str:

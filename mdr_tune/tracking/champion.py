@@ -1,7 +1,8 @@
 """Register a model in MLflow: the winner of a sweep, or a model imported from the authors' code.
 
 One line loads a registered model anywhere, even without this package:
-`mlflow.pytorch.load_model("models:/NAME@champion")`.
+`mlflow.pytorch.load_model("models:/NAME@champion")`. A network of the user's that torch.export cannot export needs its
+code and this package: `mlflow.pyfunc.load_model`.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.objectives import best_key
 from mdr_tune.tracking.exporting import why_not_exportable
 from mdr_tune.tracking.tags import run_tags
-from mdr_tune.tracking.with_code import RESIZE_KEY, log_with_code, model_input, signature_of
+from mdr_tune.tracking.with_code import RESIZE_KEY, log_with_code, model_input, needs_code, signature_of
 from mdr_tune.training.frozen_backbone import load_model_state
 from mdr_tune.training.model import EmbeddingModel, ImageShape
 from mdr_tune.training.official import IMAGE_SHAPE, RESIZE, ImportedModel
@@ -39,11 +40,13 @@ class Registration:
         previous_version: Version from which the alias was moved; None if no version had the alias, or if the alias was
             not moved.
         previous_value: Best value of the sweep's metric in the run of the previous version; None if it is not known.
+        needs_code: Whether the model is no exported graph, but is loaded with the user's own code.
     """
 
     version: str
     previous_version: str | None = None
     previous_value: float | None = None
+    needs_code: bool = False
 
 
 def load_model(checkpoint: Path) -> tuple[EmbeddingModel, ImageShape]:
@@ -86,16 +89,16 @@ def register_champion(
     """
     previous_version, previous_value, previous_run = _champion_before(client, name, metric)
     if previous_version is not None and previous_run == run_id:  # a resumed sweep that found nothing better
-        return Registration(previous_version)
+        return Registration(previous_version, needs_code=needs_code(client.get_model_version_by_alias(name, ALIAS)))
     model, shape, config = _load(checkpoint)
     resize = evaluation_resize(config, shape)
-    if is_import_path(config.backbone.name) and why_not_exportable(model, shape):
+    with_code = is_import_path(config.backbone.name) and why_not_exportable(model, shape) is not None
+    if with_code:
         version = log_with_code(client, experiment_id, run_id, name, model, config, shape, description, resize)
-        client.set_registered_model_alias(name, ALIAS, version)
-        return Registration(version, previous_version, previous_value)
-    version = log_embedding_model(client, experiment_id, run_id, name, model, shape, description, resize)
+    else:
+        version = log_embedding_model(client, experiment_id, run_id, name, model, shape, description, resize)
     client.set_registered_model_alias(name, ALIAS, version)
-    return Registration(version, previous_version, previous_value)
+    return Registration(version, previous_version, previous_value, with_code)
 
 
 def log_embedding_model(

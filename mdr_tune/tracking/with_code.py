@@ -17,6 +17,7 @@ import mlflow
 import numpy as np
 import torch
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
@@ -98,9 +99,17 @@ def log_with_code(
                 pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"mlflow=={mlflow.__version__}"],
             )
     version = str(info.registered_model_version)
-    needs = "torch.export cannot export it: it needs its code, mdr-tune embed --model URI --code DIR."
-    client.update_model_version(name, version, f"{description}\n\n{needs}".strip())
+    client.update_model_version(name, version, f"{description}\n\n{_NEEDS_CODE}".strip())
     return version
+
+
+_NEEDS_CODE = "torch.export cannot export it: it needs its code, mdr-tune embed --model URI --code DIR."
+"""Sentence in the description of a version that `log_with_code` registered."""
+
+
+def needs_code(version: ModelVersion) -> bool:
+    """Return whether `log_with_code` registered the `version`, so that it has no exported graph."""
+    return _NEEDS_CODE in (version.description or "")
 
 
 def model_from(state_file: Path) -> EmbeddingModel:

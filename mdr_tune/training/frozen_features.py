@@ -1,12 +1,22 @@
 """Compute the features of a frozen backbone once, and keep them in a file that all processes of a machine map.
 
 A trial that trains the head alone then reads features in place of images, and takes seconds. The file is found by all
-that the features depend on: content of the images, network, weights, size of the images, views, precision.
+that the features depend on: content of the images, network, weights, size of the images, views, precision, versions.
+
+On a CPU, the features are equal to the bit to those of the same network without the files, if torch's kernels compute
+an image alike in a batch of any size; of some networks, such as timm.resnet10t, they are equal to rounding.
+
+A network of the user's may depend on more than can be known: tensors outside of its state dict, files that it reads.
+So the features of the first images are computed anew whenever its files are opened. If they are others, the files are
+of another network, and this one gets files of its own. They cannot be found by a rounded hash of these features, since
+a batch of another size may round a number up that another one has rounded down.
 """
 
 import contextlib
 import fcntl
+import functools
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -19,6 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mdr_tune.backbones.families import family_of
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data.augmentations.cropping import center_crop
 from mdr_tune.data.dataset import ImageSplit
@@ -26,6 +37,7 @@ from mdr_tune.data.images.abandoned import remove_abandoned
 from mdr_tune.data.kept_features import FOLDER, about_file
 from mdr_tune.data.vectors import Vectors, write_vectors
 from mdr_tune.metric.full_precision import full_float32
+from mdr_tune.records.provenance import packages_of, version_of
 from mdr_tune.training.fixed_views import FixedViews
 from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.util.cache_folder import cache_dir, locked
@@ -33,6 +45,7 @@ from mdr_tune.util.disk_space import check_free, is_full
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.files import atomic_write
 from mdr_tune.util.import_path import is_import_path
+from mdr_tune.util.progress import Progress, no_progress
 from mdr_tune.util.user_code import content_of, imported_hashes
 
 logger = logging.getLogger(__name__)
@@ -40,6 +53,14 @@ logger = logging.getLogger(__name__)
 VERSION = 1  # raise it whenever the features change
 BLOCK, BATCH = 512, 64
 """Number of images whose features are kept in a file of their own until all are there; number of them in a batch."""
+PROBE = 4
+"""Number of images whose features tell two networks of the user's apart."""
+MOST_NETWORKS = 8
+"""Most networks with features of the same images that only these features tell apart. A further one replaces the oldest
+of them. It is a bound for a network that gives other features each time."""
+_ROUNDING, _COARSE_ROUNDING = 1e-3, 5e-2
+"""Largest difference of the features of one network in batches of different sizes, relative to the largest feature: in
+float32 on a CPU, and elsewhere."""
 
 
 class FrozenFeatures:
@@ -56,6 +77,7 @@ class FrozenFeatures:
         views: views of the training images; None: each image has one, the one that an evaluation sees.
         autocast: type of the network's numbers in training; None: those of the model.
         on_batch: called after each batch that this process has computed.
+        progress: called with the number of images whose features are there.
     """
 
     def __init__(
@@ -67,17 +89,19 @@ class FrozenFeatures:
         views: FixedViews | None,
         autocast: torch.dtype | None,
         on_batch: Callable[[], None],
+        progress: Progress = no_progress,
     ) -> None:
         self._model, self._config, self._views, self._autocast = model, config, views, autocast
-        self._on_batch = on_batch
+        self._on_batch, self._progress = on_batch, progress
         self._image_size = config.data.chosen_image_size
         self._content = content
-        device = next(model.backbone.parameters()).device
+        numbers = itertools.chain(model.parameters(), model.buffers())  # a network may have its weights elsewhere
+        device = next(numbers, torch.empty(0)).device
         self._device = device
         self._known = [VERSION, content, config.backbone.name, config.backbone.arguments, config.embedding.pool]
-        files = imported_hashes() if is_import_path(config.backbone.name) else {}
-        code = content_of(files) if files else None
-        self._known += [self._image_size, device.type, torch.__version__, backbone, code]
+        made_by = _made_by(config.backbone.name)
+        self._known += [self._image_size, device.type, torch.__version__, backbone, made_by.get("code")]
+        self._known += [made_by["packages"]] if "packages" in made_by else []
 
     def training(self, split: ImageSplit) -> ImageSplit:
         """Return `split`, n training images, with the features of all V views: n of the first view, then n of the next.
@@ -102,10 +126,16 @@ class FrozenFeatures:
         target = folder / f"{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}.npy"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if not target.exists():
+            if is_import_path(self._config.backbone.name):
+                probe = self._compute(split, slice(0, min(PROBE, count)), training)
+                target = self._of_this_network(target, probe, count)
+            vectors = _opened(target, count)
+            if vectors is None:
                 about = about_features(self._config, "training" if training else name, self._device.type)
                 self._make(target, split, views, training, {**about, "content": self._content})
-            return Vectors(target)
+                self._tell(count, count, computed=0)
+                vectors = Vectors(target)
+            return vectors
         except OSError as error:
             if not is_full(error) and str(folder) not in str(error.filename):
                 raise  # the images cannot be read
@@ -114,6 +144,40 @@ class FrozenFeatures:
                 f"({error.strerror}): make room there (mdr-tune data list shows what there is), or set the environment "
                 "variable MDR_TUNE_CACHE to another folder"
             ) from error
+
+    def _of_this_network(self, first: Path, probe: np.ndarray, count: int) -> Path:
+        """Return the file of this network's `count` features: `first`, or one beside it if that is of another network.
+
+        `probe` (m, F) has the features of the first m images, which tell the networks apart.
+        """
+        files = [first, *(first.with_stem(f"{first.stem}-{number}") for number in range(2, MOST_NETWORKS + 1))]
+        for file in files:
+            _opened(file, count)  # removes a damaged one
+        with locked(first):
+            known = [_first_features(file, len(probe)) for file in files]
+            for file, features in zip(files, known, strict=True):
+                if features is not None and self._is_same(features, probe):
+                    return file
+            taken = [file for file, features in zip(files, known, strict=True) if features is not None]
+            if taken:
+                logger.warning(
+                    "the features of %s in %s are of another network, whose tensors outside of its state dict, files "
+                    "or packages were others; computing those of this one",
+                    self._config.backbone.name,
+                    ", ".join(map(str, taken)),
+                )
+            target = next((file for file in files if file not in taken), None) or min(files, key=_time_of)
+            parts = target.with_suffix(".parts")
+            target.unlink(missing_ok=True)
+            shutil.rmtree(parts, ignore_errors=True)
+            parts.mkdir()
+            _write(parts / _PROBE_FILE, probe)
+        return target
+
+    def _is_same(self, kept: np.ndarray, computed: np.ndarray) -> bool:
+        is_exact = self._device.type == "cpu" and self._autocast is None
+        bound = (_ROUNDING if is_exact else _COARSE_ROUNDING) * float(np.nanmax(np.abs(computed), initial=0.0))
+        return kept.shape == computed.shape and np.allclose(kept, computed, rtol=0.0, atol=bound, equal_nan=True)
 
     def _make(self, target: Path, split: ImageSplit, views: int, training: bool, about: dict[str, Any]) -> None:
         self._model.backbone.eval()  # an evaluation puts the whole model back into its mode of training
@@ -129,8 +193,9 @@ class FrozenFeatures:
                 if target.exists():
                     return
                 with _claimed(file, waits) as is_mine:
-                    if is_mine and not file.exists() and not target.exists():
-                        _write(file, self._compute(split, block, training))
+                    if is_mine and not target.exists() and not _is_whole(file, (block.stop - block.start, size)):
+                        tell = functools.partial(self._tell, count, BLOCK * sum(map(Path.exists, files)))
+                        _write(file, self._compute(split, block, training, tell))
         with locked(target):
             remove_abandoned(target.parent, held=target)
             if not target.exists():
@@ -139,10 +204,22 @@ class FrozenFeatures:
                 write_vectors(target, count, size, map(np.load, files))
                 shutil.rmtree(parts, ignore_errors=True)
 
-    def _compute(self, split: ImageSplit, rows: slice, training: bool) -> np.ndarray:
-        """Return the features (m, F) of the `rows` of `split`; a row above its n images is one of a later view."""
-        batches = torch.arange(rows.start, rows.stop).split(BATCH)
-        return np.concatenate([self._batch(split, numbers, training) for numbers in batches])
+    def _tell(self, count: int, there: int, computed: int) -> None:
+        """Report that of `count` features `there` are in files, and `computed` more in the memory of this process."""
+        self._progress(f"features of {self._config.backbone.name}", min(count, there + computed), count)
+
+    def _compute(
+        self, split: ImageSplit, rows: slice, training: bool, tell: Callable[[int], None] = lambda computed: None
+    ) -> np.ndarray:
+        """Return the features (m, F) of the `rows` of `split`; a row above its n images is one of a later view.
+
+        `tell` is called after each batch with the number of rows that are computed.
+        """
+        features = []
+        for numbers in torch.arange(rows.start, rows.stop).split(BATCH):
+            features.append(self._batch(split, numbers, training))
+            tell(int(numbers[-1]) + 1 - rows.start)
+        return np.concatenate(features)
 
     @torch.no_grad()
     def _batch(self, split: ImageSplit, numbers: torch.Tensor, training: bool) -> np.ndarray:
@@ -183,8 +260,71 @@ def about_features(config: TrialConfig, split: str, device: str) -> dict[str, An
         "precision": config.precision if split == "training" else "fp32",
         "device": device,
         "torch": str(torch.__version__),
+        **_made_by(backbone.name),
     }
     return json.loads(json.dumps(about))  # type: ignore[no-any-return]  # as a file gives it back
+
+
+def _made_by(name: str) -> dict[str, Any]:
+    """Return what makes the network `name` beside torch and its weights; empty for a network of this package.
+
+    It is the versions of the installed `packages`, and for the user's own network a hash of the user's `code`.
+    """
+    packages = {package: version_of(package) for package in family_of(name).packages} | packages_of([name])
+    files = imported_hashes() if is_import_path(name) else {}
+    return {**({"packages": packages} if packages else {}), **({"code": content_of(files)} if files else {})}
+
+
+def _opened(target: Path, count: int) -> Vectors | None:
+    """Return the `count` kept features in the file `target`. If there is no such file, or it is damaged, return None.
+
+    A damaged file is removed.
+    """
+    if not target.exists():
+        return None
+    with locked(target):  # else a file that another process has just written in place of a damaged one is removed
+        try:
+            vectors = Vectors(target)
+            if len(vectors) == count:
+                return vectors
+            problem: object = f"{len(vectors):,} images, not {count:,}"
+        except FileNotFoundError:
+            return None
+        except (ValueError, EOFError) as error:
+            problem = error
+        logger.warning("the kept features %s are damaged (%s); computing them anew", target, problem)
+        target.unlink()
+    return None
+
+
+def _is_whole(file: Path, shape: tuple[int, int]) -> bool:
+    """Return whether the `file` of a block is there, with an array of `shape`."""
+    try:
+        found = np.load(file, mmap_mode="r", allow_pickle=False).shape
+    except FileNotFoundError:
+        return False
+    except (ValueError, EOFError) as error:
+        found = error
+    if found != shape:
+        logger.warning("the features %s are damaged (%s); computing them anew", file, found)
+    return bool(found == shape)
+
+
+_PROBE_FILE = "probe.npy"
+"""File of the features of the first images, in the folder of features that are not all there."""
+
+
+def _first_features(target: Path, count: int) -> np.ndarray | None:
+    """Return the first `count` features in the file `target`, finished or not; None if there are none."""
+    for file in (target, target.with_suffix(".parts") / _PROBE_FILE):
+        with contextlib.suppress(FileNotFoundError, ValueError, EOFError):
+            return np.array(np.load(file, mmap_mode="r", allow_pickle=False)[:count])
+    return None
+
+
+def _time_of(target: Path) -> float:
+    """Return when the features in the file `target` were written, finished or not."""
+    return (target if target.exists() else target.with_suffix(".parts")).stat().st_mtime
 
 
 def _write(file: Path, features: np.ndarray) -> None:

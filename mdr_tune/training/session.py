@@ -41,6 +41,7 @@ from mdr_tune.training.ranks import Ranks
 from mdr_tune.training.snapshot import held_shares, normalized_distances, snapshot_epochs, take_snapshot
 from mdr_tune.training.trial_fit import check_fits
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import Progress, no_progress
 
 CHECKPOINT_VERSION, WITHOUT_BACKBONE = 2, 3
 """Version of a state; version of a state that has no backbone, since it is frozen."""
@@ -221,15 +222,17 @@ class TrialSession:
                 parameter.requires_grad_(not is_frozen)
             self._parallel_model = _data_parallel(self.model, self.ranks)
 
-    def prepare_features(self) -> None:
+    def prepare_features(self, progress: Progress = no_progress) -> None:
         """Compute the features of a frozen backbone that the epochs need, if they are kept and missing.
+
+        `progress` is called meanwhile with the number of images whose features are there.
 
         No rank waits for another one, so that a node may take longer than the others. Without this call, the first
         epoch computes them.
         """
         if not self.model.reads_features:
             return
-        found = self._features or self._read_features()
+        found = self._features or self._read_features(progress)
         if self.config.protocol == "validation":
             found.evaluation(self.dataset.split("validation"), "validation")
         for name in self.config.measured_curves:
@@ -237,12 +240,12 @@ class TrialSession:
             assert split is not None  # else the constructor refuses
             found.evaluation(split, name)
 
-    def _read_features(self) -> FrozenFeatures:
+    def _read_features(self, progress: Progress = no_progress) -> FrozenFeatures:
         """Train and evaluate on the features of the frozen backbone from now on; compute them if they are missing."""
         known = self._recipe if self.model.dtype == torch.float32 else None  # as it was made
         backbone = fingerprint(self.model.backbone) if known is None else known.fingerprint
-        content, progress = self.dataset.content, self._count_progress
-        found = FrozenFeatures(self.model, self.config, content, backbone, self._views, self._autocast, progress)
+        content, step = self.dataset.content, self._count_progress
+        found = FrozenFeatures(self.model, self.config, content, backbone, self._views, self._autocast, step, progress)
         train = found.training(self.dataset.split("train"))
         self._input = InputPipeline(train, CenterCrop(None), self.config.seed, self.ranks, views=self._views)
         self._features = found

@@ -1,5 +1,6 @@
 """Find the cache folder, and lock files in it, so that several processes can use it."""
 
+import errno
 import fcntl
 import logging
 import os
@@ -15,30 +16,43 @@ from mdr_tune.util.files import why_not_writable
 logger = logging.getLogger(__name__)
 
 _SILENT_TRIES, _TRY_EVERY_S = 10, 0.05
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def cache_dir() -> Path:
     """Return the folder for prepared data sets. If it does not exist, make it.
 
     The folder is `$MDR_TUNE_CACHE` if this variable is set, else `$XDG_CACHE_HOME/mdr_tune` if that variable is set,
-    else `~/.cache/mdr_tune`. UserError is raised if the folder cannot be made or written to.
+    else `~/.cache/mdr_tune`. A folder that exists may be one that can only be read: what is in it can be used, and
+    `locked` raises a UserError if something is to be written. UserError is raised if the folder cannot be made or read.
     """
     folder = _cache_location()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(_not_writable(str(folder), str(error))) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not os.access(folder, os.R_OK | os.X_OK):
         raise UserError(_not_writable(str(folder), "permission denied"))
     return folder
 
 
 def check_cache_dir() -> Path:
-    """Return the folder of `cache_dir` without making it. Raise a UserError if it could not be made or written to."""
+    """Return the folder of `cache_dir` without making it. Raise a UserError if `cache_dir` would."""
+    folder = _cache_location()
+    if (problem := why_not_writable(folder)) and not _can_be_read(folder):
+        raise UserError(_not_writable(str(folder), problem))
+    return folder
+
+
+def check_cache_writable() -> None:
+    """Raise a UserError if nothing can be written to the folder of `cache_dir`, which need not exist."""
     folder = _cache_location()
     if problem := why_not_writable(folder):
         raise UserError(_not_writable(str(folder), problem))
-    return folder
+
+
+def _can_be_read(folder: Path) -> bool:
+    return os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)
 
 
 def _cache_location() -> Path:
@@ -68,8 +82,25 @@ def locked(path: Path) -> Iterator[None]:
 
     The kernel releases the lock when the process that holds it ends, so that a killed process blocks no other process.
     The lock file is not deleted: otherwise two processes could lock two different files of the same name.
+
+    In a part of the cache folder that can only be read, nobody writes, so no lock is needed. If the block tries to
+    write there, UserError is raised.
     """
-    with path.with_name(path.name + ".lock").open("ab") as lock_file:
+    try:
+        lock_file = path.with_name(path.name + ".lock").open("ab")
+    except OSError as error:
+        if error.errno not in _READ_ONLY or not path.is_relative_to(_cache_location()):
+            raise
+        lock_file = None
+    if lock_file is None:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
+            raise UserError(_not_writable(str(path.parent), str(error.strerror))) from error
+        return
+    with lock_file:
         _acquire(lock_file, path)
         yield
 

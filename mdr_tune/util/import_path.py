@@ -3,6 +3,7 @@
 A process looks for the user's modules in the folders given to `look_for_code_in`, then wherever Python looks.
 """
 
+import ast
 import importlib
 import importlib.machinery
 import inspect
@@ -24,8 +25,12 @@ _added: list[str] = []
 _tops: set[str] = set()
 """Top-level names of the user's modules: those that import paths name, and those that such modules import.
 
-The folders may hold other modules that are in use, such as this package itself.
+They include what a function imports only when it is called. The folders may hold other modules that are in use, such as
+this package itself.
 """
+
+_scanned: set[str] = set()
+"""Names of the user's modules whose files were searched for imports."""
 
 
 class CodeError(UserError, ValueError):  # a ValueError, which pydantic takes from a validator
@@ -59,6 +64,7 @@ def look_for_code_in(folders: Sequence[Path]) -> None:
             sys.path.remove(entry)
     _added.clear()
     _tops.clear()
+    _scanned.clear()
     _folders = wanted
 
 
@@ -85,15 +91,17 @@ def own_modules() -> Iterator[tuple[str, Path]]:
     For a package without an `__init__.py`, the folder is yielded in place of the file.
     """
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
         top = name.partition(".")[0]
-        if (
-            file
-            and top in _tops
-            and (place := own_place(top)) is not None
-            and Path(file).resolve().is_relative_to(place)
-        ):
+        if top not in _tops:
+            continue
+        file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+        if file and (place := own_place(top)) is not None and Path(file).resolve().is_relative_to(place):
             yield name, Path(file).resolve()
+
+
+def own_places() -> list[Path]:
+    """Return the files and folders of the user's modules that are in use, or that may come into use, sorted."""
+    return sorted({place for top in _tops if (place := own_place(top)) is not None})
 
 
 def own_place(top: str) -> Path | None:
@@ -132,7 +140,8 @@ def import_named(path: str) -> Callable[..., Any]:
         module = _import(path, module_name)
     finally:  # a module that fails may have imported others
         new = {top, *(imported.partition(".")[0] for imported in set(sys.modules) - before)}
-        _tops.update(filter(own_place, new))
+        _tops.update(filter(_is_the_users, new))
+        _scan([name for name, _ in own_modules()])
     found = getattr(module, name, None)
     if not hasattr(module, name):
         public = [known for known in vars(module) if not known.startswith("_")]
@@ -158,6 +167,55 @@ def _elsewhere(top: str, place: Path) -> str | None:
         if origin is not None and not Path(origin).resolve().is_relative_to(place):
             return f"the installed package {top} ({origin})"
     return None
+
+
+def _is_the_users(top: str) -> bool:
+    """Return whether an import of `top`, a name without dots, finds a module in the user's folders."""
+    return (place := own_place(top)) is not None and _elsewhere(top, place) is None
+
+
+def _scan(modules: Sequence[str]) -> None:
+    """Find the user's modules that those in `modules`, and these in turn, import anywhere, also inside of functions."""
+    to_do = list(modules)
+    while to_do:
+        module = to_do.pop()
+        top = module.partition(".")[0]
+        if module in _scanned or not (top in _tops or _is_the_users(top)):
+            continue
+        _scanned.add(module)
+        _tops.add(top)
+        if (file := _file_in_folders(module)) is not None:
+            to_do += _imports_in(module, file)
+
+
+def _file_in_folders(module: str) -> Path | None:
+    place, others = own_place(module.partition(".")[0]), module.split(".")[1:]
+    if place is None or place.is_file():
+        return place if not others else None
+    path = place.joinpath(*others)
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+def _imports_in(module: str, file: Path) -> Iterator[str]:
+    """Yield the names of the modules that the `file` of `module` imports, and of the packages that they are in."""
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    try:
+        nodes = list(ast.walk(ast.parse(file.read_bytes())))
+    except (SyntaxError, ValueError):  # its import says so
+        return
+    for node in nodes:
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: 1 - node.level or None] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            names = [f"{base}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "import_module"):
+            names = [arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+        for name in names:
+            parts = name.split(".")
+            yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
 def _import(path: str, module_name: str) -> Any:

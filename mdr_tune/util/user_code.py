@@ -13,7 +13,7 @@ from typing import Any
 
 from mdr_tune.util.cache_folder import cache_dir, locked
 from mdr_tune.util.errors import UserError
-from mdr_tune.util.import_path import look_for_code_in, own_modules, own_place
+from mdr_tune.util.import_path import look_for_code_in, own_places
 
 LARGEST_MIB = 20
 """Largest size of the copy. Weights belong into a file of their own, which `backbone.weights` names."""
@@ -52,7 +52,8 @@ def content_of(files: Mapping[str, str]) -> str:
 def imported_code() -> UserCode | None:
     """Return a copy of the user's modules that this process has imported; None if it has imported none.
 
-    A package is copied as a whole, with its data files. A module outside of packages is copied alone.
+    A package is copied as a whole, with its data files. A module outside of packages is copied alone. What these import
+    inside of functions is copied, too.
 
     Raises:
         UserError: The modules lie in two folders, or the copy would be too large.
@@ -75,7 +76,7 @@ def imported_hashes() -> dict[str, str]:
 
 def _imported_files() -> tuple[Path | None, dict[str, Path]]:
     """Return the folder of the user's modules that were imported, and their files by name; None if there are none."""
-    places = sorted({place for name, _ in own_modules() if (place := own_place(name.partition(".")[0])) is not None})
+    places = own_places()
     if not places:
         return None, {}
     folders = sorted({place.parent for place in places})

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data.dataset import ImageDataset
+from mdr_tune.sweep.stores import Stores
 from mdr_tune.tracking.champion import register_champion
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.exporting import why_not_exported
@@ -22,9 +23,8 @@ from tests.cli.as_a_user import run_python
 from tests.mlflow_globals import mlflow_globals_kept
 from tests.tracking.tiny_trial import noise_images, save
 
-LOAD = """
-import sys, mlflow, numpy
-model = mlflow.pyfunc.load_model(sys.argv[1])
+EMBED = """
+import numpy
 numpy.save("embeddings.npy", model.predict(numpy.load("images.npy")))
 """
 NAME, OWN = "own_dynamic", Path(__file__).parents[1] / "own_components.py"
@@ -55,10 +55,15 @@ def test_a_network_that_cannot_be_exported_is_told_registered_and_loaded(
         mlflow.set_tracking_uri(store)
         experiment = open_experiment(client, NAME, Path(store.removeprefix("sqlite:///")).parent / "mlartifacts")
         run = client.create_run(experiment).info.run_id
-        register_champion(client, experiment, run, NAME, checkpoint, "val/recall_at_1")
+        registered = register_champion(client, experiment, run, NAME, checkpoint, "val/recall_at_1")
+        again = register_champion(client, experiment, run, NAME, checkpoint, "val/recall_at_1")
         local = Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}@champion", dst_path=str(tmp_path / "m")))
     np.save(tmp_path / "images.npy", images.numpy())
-    done = run_python(tmp_path, "-c", LOAD, str(local))
+    assert registered.needs_code
+    assert again.needs_code
+    told = Stores(tmp_path, store).load_command(f"{NAME}@champion", needs_code=True)
+    assert f"mdr-tune embed --model models:/{NAME}@champion --code DIR" in told
+    done = run_python(tmp_path, "-c", told + EMBED)
     assert done.returncode == 0, done.stderr
     assert not list(local.rglob("*.pkl"))
     assert (local / "code" / "dynamic_nets.py").read_text() == OWN.read_text()

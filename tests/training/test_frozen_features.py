@@ -1,6 +1,7 @@
 """Features of a frozen backbone that are computed once: the same bits as without, shared, resumed, found by content."""
 
 import json
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -99,6 +100,82 @@ def test_other_weights_or_views_have_features_of_their_own(small: ImageDataset, 
         assert len(files(cache)) == number
 
 
+def numbers_of(trial: TrialSession) -> torch.Tensor:
+    """The features of the first 40 training images, (40, F)."""
+    trial.train_epoch()
+    return trial._input._split.images[torch.arange(40)].flatten(1)
+
+
+def test_versions_of_the_library_that_makes_the_network_count(
+    small: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its kernels round otherwise in other batches, so that features of batches of 64 equal those of 8 to rounding."""
+    keys = {"augmentation": "none", "backbone": {"name": "timm.resnet10t", "weights": "none", "train": "none"}}
+    trial = session(small, **keys)
+    features = numbers_of(trial)
+    with torch.no_grad():
+        expected = torch.cat([trial.model.features(part) for part in small.split("train").images[:40].split(8)])
+    torch.testing.assert_close(features, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+    monkeypatch.setattr(frozen_features, "version_of", {"timm": "0.1"}.get)
+    session(small, **keys).train_epoch()
+    assert len(files(cache)) == 2
+
+
+def test_a_network_that_reads_another_file_has_features_of_its_own(
+    small: ImageDataset, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = tmp_path / "weights.pt"
+    backbone = {"name": "tests.own_components:FromFile", "file": str(weights), "train": "none"}
+    found = []
+    for seed in (0, 1, 0):
+        torch.save(torch.randn(48, 8, generator=torch.Generator().manual_seed(seed)), weights)
+        trial = session(small, augmentation="none", backbone=backbone)
+        found.append(numbers_of(trial))
+        with torch.no_grad():
+            expected = trial.model.features(small.split("train").images[:40])
+        torch.testing.assert_close(found[-1], expected)
+        assert "are of another network" in caplog.text or seed == 0
+        caplog.clear()
+    assert len(files(cache)) == 2
+
+
+def test_damaged_files_are_named_and_computed_anew(
+    small: ImageDataset, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    features = numbers_of(session(small, **FIXED["one view"]))
+    (file,) = files(cache)
+    for content in (file.read_bytes()[:-1000], b""):
+        file.write_bytes(content)
+        parts = file.with_suffix(".parts")
+        parts.mkdir()
+        (parts / "0.npy").write_bytes(content[:5])
+        assert torch.equal(numbers_of(session(small, **FIXED["one view"])), features)
+        assert f"the kept features {file} are damaged" in caplog.text
+        assert f"the features {parts / '0.npy'} are damaged" in caplog.text
+
+
+def test_a_cache_that_can_only_be_read_is_read(
+    small: ImageDataset, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MDR_TUNE_CACHE", str(small_disk))
+    own = {"augmentation": "none", "backbone": {"name": "tests.own_components:make_features", "train": "none"}}
+    kinds = [FIXED["one view"], own]
+    expected = [session(small, **keys).run_epoch()["train/loss"] for keys in kinds]
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert [session(small, **keys).run_epoch()["train/loss"] for keys in kinds] == expected
+    assert main(["data", "list"]) == 0
+    with pytest.raises(UserError, match=r"(Read-only file system).*MDR_TUNE_CACHE"):
+        session(small, **FIXED["one view"], seed=1).train_epoch()
+
+
+def test_progress_is_told(small: ImageDataset, cache: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    session(small, **FIXED["one view"]).prepare_features(lambda *one: told.append(one))
+    steps = [*range(64, 513, 64), 576, 600, 600]
+    assert told[: len(steps)] == [("features of conv4", done, 600) for done in steps]
+    assert told[-1] == ("features of conv4", 240, 240)
+
+
 def test_features_of_loaded_weights_are_read(small: ImageDataset, cache: Path) -> None:
     trial, other = session(small, **FIXED["one view"]), session(small, **FIXED["one view"], seed=5)
     trial.run_epoch()
@@ -130,11 +207,11 @@ def test_several_that_need_them_share_the_work(
     together = threading.Barrier(2, timeout=HANG_S)
     compute = frozen_features.FrozenFeatures._compute
 
-    def counted(self: Any, split: Any, rows: slice, training: bool) -> Any:
+    def counted(self: Any, split: Any, rows: slice, *others: Any) -> Any:
         if rows.stop - rows.start > 1:
             blocks.append(rows.start)
             together.wait()
-        return compute(self, split, rows, training)
+        return compute(self, split, rows, *others)
 
     monkeypatch.setattr(frozen_features.FrozenFeatures, "_compute", counted)
     trials = [session(small, **FIXED["one view"]) for _ in range(2)]

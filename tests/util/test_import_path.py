@@ -148,6 +148,28 @@ def test_other_modules_of_the_folder_are_left_alone() -> None:
     assert "own_model" not in sys.modules
 
 
+def test_what_functions_import_travels_too(folder: Path) -> None:
+    lazy = {
+        "lazy.py": "def make():\n    from nets import tower\n    return tower.depth()\n",
+        "nets/__init__.py": "",
+        "nets/tower.py": "def depth():\n    from .inner import width\n    return width()\n",
+        "nets/inner.py": "import importlib\n\n\ndef width():\n    import yaml\n"
+        "    return importlib.import_module('helper').HALF\n",
+        "unused.py": "",
+    }
+    write(folder, lazy)
+    make = import_named("lazy:make")
+    code = imported_code()
+    assert code is not None
+    assert list(code.files) == ["helper.py", "lazy.py", "nets/__init__.py", "nets/inner.py", "nets/tower.py"]
+    assert make() == 0.5
+    assert imported_hashes() == code.files
+    write(folder, {"helper.py": "HALF = 0.25\n"})
+    look_for_code_in([])
+    look_for_code_in([folder])
+    assert import_named("lazy:make")() == 0.25  # what was imported inside of functions is forgotten
+
+
 def test_the_code_that_was_imported_travels(folder: Path) -> None:
     import_named("my_losses:SoftTriple")
     import_named("pack.models:make")
