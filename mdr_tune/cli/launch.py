@@ -15,7 +15,7 @@ from mdr_tune.cli.pace import Finals, Pace
 from mdr_tune.cli.spaces import shipped_or_own
 from mdr_tune.cli.status import Status
 from mdr_tune.cli.streams import with_forgiving_output
-from mdr_tune.cli.terminal import exit_code, make_console, print_error, quiet_libraries, say
+from mdr_tune.cli.terminal import exit_code, launch_words, make_console, print_error, quiet_libraries, say
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.sweep_reading import read_sweep
 from mdr_tune.config.unit_notes import unit_notes
@@ -335,8 +335,7 @@ def how_to_resume(plan: Plan, out_of_budget: bool = False) -> str:
     `out_of_budget` says whether the sweep has used up its time or GPU hours. The command then sets a larger budget.
     """
     storage = [] if plan.stores.storage == Path("runs").absolute() else ["--storage", str(plan.stores.storage)]
-    program = ["mdr-tune", "launch"] if Path(sys.argv[0]).name == "mdr-tune" else ["python", "launch.py"]
-    command = shlex.join([*program, "--resume", plan.sweep.name, *storage])
+    command = shlex.join([*launch_words(), "--resume", plan.sweep.name, *storage])
     if not out_of_budget:
         return f"Go on with it: {command}"
     key = "time=TIME" if plan.sweep.search.stop.time is not None else "gpu_hours=HOURS"

@@ -1,5 +1,6 @@
 """Print the plan before a sweep and the result after it, for people at a terminal."""
 
+import json
 import os
 import shlex
 import sys
@@ -10,12 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from mdr_tune.cli.ablation_table import print_ablation
-from mdr_tune.cli.terminal import say
+from mdr_tune.cli.terminal import launch_words, say
 from mdr_tune.config.arms import Arm
-from mdr_tune.config.space import LevelsDomain, section_variants
+from mdr_tune.config.space import LevelsDomain, parameter_tree, section_variants, settings
 from mdr_tune.config.stop import StopConfig
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.records.objectives import chosen_on
+from mdr_tune.records.trial_record import SweepResult
 from mdr_tune.report.description import BEST_TRIALS_SHOWN, trial_table
 from mdr_tune.report.sentences import verdict
 from mdr_tune.sweep.cost import describe_epochs, describe_time, plan_cost
@@ -28,6 +30,8 @@ from mdr_tune.sweep.stores import REGISTRY_VARIABLE, Stores
 from mdr_tune.sweep.trial_settings import trial_settings
 from mdr_tune.util.words import count, duration
 
+SEEDS = 8
+"""Number of seeds in the command that is suggested after a search."""
 PLACEMENTS = {"pack": "on as few nodes as possible", "spread": "on as many nodes as possible"}
 
 
@@ -137,7 +141,7 @@ def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
     if outcome.report is not None and outcome.report.table.is_grid:
         _print_ablation(console, outcome.report)
     else:
-        _print_search(console, plan.sweep.name, outcome)
+        _print_search(console, plan, outcome)
     if outcome.report is not None:
         say(console, _where_the_report_is(plan.sweep.name, outcome.report))
     say(console, describe_used(plan))
@@ -158,7 +162,7 @@ def _print_ablation(console: Console, report: LaunchReport) -> None:
         say(console, sentence)
 
 
-def _print_search(console: Console, sweep_name: str, outcome: LaunchOutcome) -> None:
+def _print_search(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
     result = outcome.result
     titles, rows = trial_table(result)
     table = Table(title=None, pad_edge=False, box=None, header_style="bold", padding=(0, 1))
@@ -170,11 +174,35 @@ def _print_search(console: Console, sweep_name: str, outcome: LaunchOutcome) -> 
         console.print(table)
         main = sum(r.arm == result.main_arm and r.seed_index == 0 for r in result.records)
         if main > BEST_TRIALS_SHOWN and not result.shows_all:
-            shown = f"The best {BEST_TRIALS_SHOWN} of {main} trials; all: mdr-tune leaderboard {sweep_name}"
+            shown = f"The best {BEST_TRIALS_SHOWN} of {main} trials; all: mdr-tune leaderboard {plan.sweep.name}"
             say(console, shown, style="dim")
         console.print()
     for line in verdict(result):
         say(console, line)
+    if outcome.report is not None and not result.interrupted:
+        for sentence in outcome.report.sentences[1:]:  # the first is on the best row, which has been said
+            say(console, sentence)
+    if command := seeds_command(plan, result):
+        say(console, f"Is it real? The best MDR trial and its baselines with {SEEDS} seeds each, paired by seed:")
+        say(console, f"  {command}")
+
+
+def seeds_command(plan: Plan, result: SweepResult) -> str | None:
+    """Return the command that trains the best MDR trial in `result`, and its baselines, with several seeds each.
+
+    Return None if `plan` has no baseline, or no trial with MDR has a value.
+    """
+    best = result.best.get(result.main_arm)
+    if best is None or result.interrupted or result.shows_all or len(plan.arms) < 2 or not best.config.get("mdr"):
+        return None
+    kept = [text for text in plan.overrides if text.split("=")[0].split(".")[0] not in ("search", "space", "name")]
+    values = settings(parameter_tree(plan.sweep.space), best.best_parameters(result.metric))
+    changes = ["space={}", "start_from=[]", f"search={{sampler: grid, scheduler: none, seeds: {list(range(SEEDS))}}}"]
+    changes += [*kept, *(f"trial.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items())]
+    flags = [word for change in changes for word in ("--set", change)]
+    storage = [] if plan.stores.storage == Path("runs").absolute() else ["--storage", str(plan.stores.storage)]
+    name = ["--name", f"{plan.sweep.name}_seeds"]
+    return shlex.join([*launch_words(), "--space", _shown_path(plan.file), *name, *flags, *storage])
 
 
 def _print_where_next(console: Console, stores: Stores, sweep: SweepConfig, outcome: LaunchOutcome) -> None:

@@ -1,6 +1,7 @@
 """`mdr-tune spaces`: list the sweep files that come with this package, or copy one to start from."""
 
 import argparse
+import os
 import shutil
 import sysconfig
 from pathlib import Path
@@ -70,7 +71,7 @@ def shipped_or_own(text: str) -> Path:
     If `text` is neither, return it as a path, or raise ArgumentTypeError if a shipped file has a similar name.
     """
     path = Path(text)
-    if path.suffix or path.exists():
+    if path.suffix or os.path.exists(path):  # Path.exists raises for a name that is too long
         return path
     spaces = shipped_spaces()
     if text not in spaces and (guess := did_you_mean(text, list(spaces))):

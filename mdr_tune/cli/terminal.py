@@ -3,9 +3,11 @@
 import errno
 import logging
 import os
+import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, cast
 
 from rich.console import Console
@@ -70,6 +72,11 @@ def _mistake(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return f"{error.filename}: {error.strerror}"
     return str(error) if isinstance(error, UserError) else None
+
+
+def launch_words() -> list[str]:
+    """Return the words of a command that launches sweeps: `mdr-tune launch` if this is mdr-tune, else launch.py."""
+    return ["mdr-tune", "launch"] if Path(sys.argv[0]).name == "mdr-tune" else ["python", "launch.py"]
 
 
 def quiet_libraries() -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from mdr_tune.cli.launch import make_parser as make_launch_parser
+from mdr_tune.cli.launch import make_plan as make_launch_plan
 from mdr_tune.cli.output import moved_alias, print_plan, print_result, ui_lines
 from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.sweep_reading import read_sweep
@@ -22,13 +24,13 @@ from mdr_tune.sweep.stores import Stores
 from mdr_tune.tracking.champion import Registration
 
 METRIC = "val/recall_at_1"
-SPACES = Path(__file__).parents[2] / "search_spaces"
+SEARCH = Path(__file__).parents[1] / "config" / "mdr_levels.yaml"
 LONG = "/home/somebody/projects/[retrieval] with levels/and/a/path/longer/than/a/line/of/a/terminal/runs"
 WIDTHS = pytest.mark.parametrize("width", [80, 200])
 
 
 def make_plan(storage: str = "/data/runs", tracking_uri: str = "", gpus: int = 0, notes: tuple[str, ...] = ()) -> Plan:
-    sweep, _ = read_sweep(SPACES / "mdr_levels.yaml", [])
+    sweep, _ = read_sweep(SEARCH, [])
     machine = Machine(4, gpus, "this machine")
     stores = Stores(Path(storage), tracking_uri or f"sqlite:///{storage}/mlflow.db")
     return Plan(sweep, Path(storage) / "x.yaml", "", notes, stores, machine, fit_lanes(sweep, machine), None)
@@ -146,6 +148,26 @@ def test_sentences_and_commands_are_whole_lines(width: int) -> None:
         "test Recall@1 57.50."
     ) in lines
     assert "MDR over triplet: +2.25 points of Recall@1 on validation, -0.50 on test." in lines
+
+
+def test_the_command_that_answers_with_seeds_can_be_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment_put_back: None
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    given = ("trial.epochs=3", "search.trials=4")
+    plan = dataclasses.replace(make_plan(str(tmp_path / "my runs")), file=SEARCH, overrides=given)
+    outcome = outcome_of()
+    outcome.result.best["mdr"].config |= {"mdr": {"weight": 0.13}}
+    lines = printed_result(200, plan, outcome)
+    at = lines.index("Is it real? The best MDR trial and its baselines with 8 seeds, paired by seed:")
+    words = shlex.split(lines[at + 1])
+    assert words[:2] == ["python", "launch.py"]
+    again = make_launch_plan(make_launch_parser().parse_args([*words[2:], "--dry-run"]))
+    assert [(arm.name, arm.trials) for arm in again.arms] == [("mdr", 1), ("triplet", 1), ("triplet_l2", 1)]
+    assert again.sweep.training_seeds == list(range(8))
+    trial = again.sweep.trial
+    assert trial.mdr is not None
+    assert (trial.mdr.initial_levels(), trial.mdr.weight, trial.epochs) == ([-2.4, 0.0, 2.4], 0.13, 3)
 
 
 @pytest.mark.parametrize("storage", [LONG, '/data/of "all" kinds\\of'])

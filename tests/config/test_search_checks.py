@@ -9,7 +9,7 @@ from mdr_tune.config.sweep import SweepConfig, WarmStartConfig
 from mdr_tune.config.sweep_reading import read_sweep
 from mdr_tune.util.errors import UserError
 
-MAIN = (Path(__file__).parents[2] / "search_spaces" / "mdr_levels.yaml").read_text()
+MAIN = Path(__file__).with_name("mdr_levels.yaml").read_text()
 """8 trials, ASHA, 8 epochs, two baselines that search the margin alone, one point to start from."""
 CONDITIONAL = """\
 name: x

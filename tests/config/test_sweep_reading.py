@@ -15,7 +15,8 @@ from mdr_tune.config.sweep_reading import read_sweep
 from mdr_tune.util.errors import UserError
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
-MAIN = (SPACES / "mdr_levels.yaml").read_text()
+SEARCH = Path(__file__).with_name("mdr_levels.yaml")
+MAIN = SEARCH.read_text()
 SMALL = """
 name: small
 trial: {batch: {size: 16}, mdr: {momentum: 0.9}, optimizer: {name: adam}}
@@ -160,9 +161,7 @@ def test_a_missing_file_lists_those_beside_it() -> None:
 
 
 def test_set_overrides_and_fixes_a_searched_key() -> None:
-    sweep, notes = read_sweep(
-        SPACES / "mdr_levels.yaml", ["trial.loss.margin=0.3", "resources.workers_per_trial=1", "search.trials=3"]
-    )
+    sweep, notes = read_sweep(SEARCH, ["trial.loss.margin=0.3", "resources.workers_per_trial=1", "search.trials=3"])
     assert sweep.trial.loss.margin == 0.3
     assert sweep.resources.workers_per_trial == 1
     assert "loss.margin" not in sweep.space
@@ -171,9 +170,7 @@ def test_set_overrides_and_fixes_a_searched_key() -> None:
 
 
 def test_set_can_change_and_remove_a_part_of_the_space() -> None:
-    sweep, _ = read_sweep(
-        SPACES / "mdr_levels.yaml", ["space.mdr.weight={uniform: [0.1, 0.2]}", "space.mdr.levels=null"]
-    )
+    sweep, _ = read_sweep(SEARCH, ["space.mdr.weight={uniform: [0.1, 0.2]}", "space.mdr.levels=null"])
     assert sweep.space["mdr.weight"].describe() == "0.1 to 0.2"
     assert set(sweep.space) == {"mdr.weight", "loss.margin"}
 
@@ -408,7 +405,7 @@ def test_a_grid_too_large_for_memory_is_refused(tmp_path: Path, space: str, what
 @pytest.mark.parametrize("text", ["/data/run #2", "#id", "/a: b", "*x", "a ", "2024-06-01", "no"])
 def test_text_of_a_set_is_taken_as_it_was_given(text: str) -> None:
     overrides = ["trial.data={name: table, file: t.csv}", f"trial.data.label_column={text}"]
-    data = read_sweep(SPACES / "mdr_levels.yaml", overrides)[0].trial.data
+    data = read_sweep(SEARCH, overrides)[0].trial.data
     assert data.arguments()["label_column"] == text
 
 
