@@ -1,5 +1,7 @@
 """Find out before a launch whether the model of a trial can be exported."""
 
+import contextlib
+import io
 import logging
 import warnings
 
@@ -24,9 +26,9 @@ def why_not_exportable(model: EmbeddingModel, image_shape: ImageShape) -> str | 
     """Return why torch.export cannot export `model`, which is on the CPU in eval mode; None if it can."""
     images = torch.zeros(2, *image_shape, dtype=torch.uint8)
     level = logging.root.manager.disable
-    logging.disable(logging.ERROR)  # torch logs what it tried
+    logging.disable(logging.ERROR)  # torch logs what it tried, and prints the graph so far
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             graph = torch.export.export(model, (images,), dynamic_shapes=[{0: torch.export.Dim.AUTO}]).module()
     except Exception as error:  # torch.export raises errors of any kind

@@ -8,6 +8,7 @@ DEVICE is what all ranks compute on, the CPU if it is not given; `each` is a GPU
 import copy
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,17 @@ from mdr_tune.training.evaluate import evaluate
 
 def train(trial: dict[str, Any], ranks: Ranks) -> list[dict[str, Any]]:
     """Train a trial whose epochs are one step long; returns losses, MDR's state and the weights after each."""
+    few = trial.pop("classes", None)
     config = TrialConfig.model_validate({**trial, "iterations_per_epoch": 1})
     dtype = torch.float64 if config.precision == "fp32" else torch.float32
-    session = TrialSession(config, load_dataset(GlyphsDataConfig()), ranks, dtype)
+    dataset = load_dataset(GlyphsDataConfig())
+    if few is not None:
+        whole = dataset.split("train")
+        part = ImageSplit(whole.images[: 12 * few], whole.labels[: 12 * few])
+        dataset = replace(
+            dataset, splits={**dataset.splits, "train": part}, content=f"{dataset.content}, {few} classes"
+        )
+    session = TrialSession(config, dataset, ranks, dtype)
     steps = []
     for _ in range(config.epochs):
         metrics = session.train_epoch()
