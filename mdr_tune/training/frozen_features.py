@@ -66,7 +66,7 @@ class FrozenFeatures:
         self._model, self._config, self._views, self._autocast = model, config, views, autocast
         self._on_batch = on_batch
         self._image_size = config.data.chosen_image_size
-        device = next(model.backbone.parameters()).device
+        device = next(model.parameters()).device  # the backbone may have none
         self._device = device
         self._known = [VERSION, content, config.backbone.name, config.backbone.arguments, config.embedding.pool]
         files = imported_hashes() if is_import_path(config.backbone.name) else {}
