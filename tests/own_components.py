@@ -150,6 +150,18 @@ class Noise(nn.Module):
         return features + torch.randn_like(features) if self.training else features
 
 
+class Classifier(nn.Module):
+    """A network with a classifier that takes no part in its features, and a layer that half of the steps leave out."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.layers, self.more, self.classifier = make_features(width), nn.Linear(width, width), nn.Linear(width, 10)
+
+    def forward(self, images):
+        features = self.layers(images)
+        return features if self.training and torch.rand(()) < 0.5 else features + self.more(features)
+
+
 class SkipsByPython(nn.Module):
     """A network that cannot be made without memory, whose layer skips by Python's random numbers."""
 

@@ -28,6 +28,8 @@ class Backbone(nn.Module):
         input_std: value by which each channel is then divided, on the same scale and in the same order.
         bgr: whether the network takes the channels in the order blue, green, red. `normalize` then reverses the order.
         prefix_tokens: number of class and register tokens, which come first in the network's tokens; 0 if it has none.
+        idle_parameters: names of parameters that get no gradient in training, such as those of a classifier left in.
+        skips_parameters: whether other parameters may get no gradient in a step, as with layers dropped at random.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Backbone(nn.Module):
     input_std: tuple[float, ...]
     bgr: bool = False
     prefix_tokens: int = 0
+    idle_parameters: tuple[str, ...] = ()
+    skips_parameters: bool = False
 
     _divides: bool
     _mean: torch.Tensor

@@ -75,6 +75,13 @@ class BackboneFamily(ABC):
         """Raise ValueError, which says what would work, if the backbone `name` takes no images of `shape` (C, H, W)."""
         self.image_limits(name, weights, arguments).check(shape)
 
+    def why_untrainable(self, name: str, shape: tuple[int, ...], arguments: Mapping[str, Any], has_head: bool) -> str:
+        """Return why the backbone `name` cannot be trained on images of `shape` (C, H, W); empty if it can.
+
+        `has_head` says whether the layers behind the backbone have parameters.
+        """
+        return ""
+
     def is_trained(self, name: str, weights: str, arguments: Mapping[str, Any]) -> bool:
         """Return whether the backbone `name` starts from trained weights."""
         return weights != "none" and (weights != "DEFAULT" or self.has_published_weights)

@@ -67,6 +67,12 @@ class ImportedFamily(BackboneFamily):
         super().check_takes(name, weights, shape, arguments)
         try_network(name, arguments, shape[-1])
 
+    def why_untrainable(self, name: str, shape: tuple[int, ...], arguments: Mapping[str, Any], has_head: bool) -> str:
+        """Return why a trial run of the network found nothing to train; empty if it gave gradients."""
+        from mdr_tune.backbones.imported_network import why_untrainable
+
+        return why_untrainable(name, arguments, shape[-1], has_head)
+
     def draws_by_known_layers(self) -> bool:
         """Return False: the user's code may draw in any way."""
         return False

@@ -1,11 +1,14 @@
 """The user's own network as a backbone, and trials of it before a launch: its output, its gradients, its weights."""
 
 import json
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy
 import torch
 from torch import nn
 
@@ -13,12 +16,17 @@ from mdr_tune.backbones.backbone import Backbone
 from mdr_tune.backbones.family import NORMALIZATION_KEYS
 from mdr_tune.backbones.pooling import places_of
 from mdr_tune.backbones.state_dicts import State, load_weights
-from mdr_tune.util.call_arguments import call_arguments
-from mdr_tune.util.import_path import CodeError, defined_at, import_named, said
+from mdr_tune.util.call_arguments import call, call_arguments
+from mdr_tune.util.import_path import FAILURES, CodeError, defined_at, import_named, said
+from mdr_tune.util.words import some
 
 USUAL_SIZE = 224
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of ImageNet's pixels, on the scale 0..1, by channel: red, green, blue."""
+_RUNS = 4
+"""Number of runs in training of a network that draws at random, which may leave out some of its parameters."""
+_SHOWN = 4
+"""Largest number of names that a note lists."""
 _WITHOUT = "network."
 """Beginning of the names of the user's tensors in the state dict of an `ImportedBackbone`."""
 
@@ -32,6 +40,7 @@ class Facts(NamedTuple):
         mean: its own mean of the pixels, on the scale 0..1, by channel; None if it does not say.
         std: its own standard deviation of the pixels; None if it does not say.
         image_size: height and width of the images that it says it takes; None if it does not say.
+        dtypes: types of its weights other than float32, such as `float16`.
     """
 
     is_trained: bool
@@ -39,12 +48,29 @@ class Facts(NamedTuple):
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     image_size: int | None
+    dtypes: tuple[str, ...]
 
 
 class Output(NamedTuple):
-    """Shape of a network's output for one image: (F,), (F, h, w) or (T, F)."""
+    """What trial runs of a network find.
+
+    Attributes:
+        shape: shape of the output for one image: (F,), (F, h, w) or (T, F).
+        dtype: type of the output for float32 images.
+        has_parameters: whether the network has parameters that require a gradient.
+        learns: whether one of them gets a gradient in training.
+        idle: names of those that get none.
+        is_cut: whether idle parameters change the output all the same, since a `detach` or `no_grad` comes behind them.
+        skips: whether a parameter that is not idle gets no gradient in some of the runs.
+    """
 
     shape: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+    has_parameters: bool = True
+    learns: bool = True
+    idle: tuple[str, ...] = ()
+    is_cut: bool = False
+    skips: bool = False
 
     @property
     def feature_size(self) -> int:
@@ -82,10 +108,14 @@ class ImportedBackbone(Backbone):
         self._pools = True
         self.output = try_network(name, arguments, self.image_size)
         self.feature_size = self.output.feature_size
+        self.idle_parameters = tuple(f"{_WITHOUT}{parameter}" for parameter in self.output.idle)
+        self.skips_parameters = self.output.skips
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map normalised images (n, 3, H, W) to features (n, F); after `without_pooling` to maps or tokens."""
         output: torch.Tensor = self.network(images)
+        if output.dtype != images.dtype and not _is_of_autocast(output):
+            output = output.to(images.dtype)
         if not self._pools or output.ndim == 2:
             return output
         return places_of(output, self.prefix_tokens).mean(2)
@@ -101,6 +131,10 @@ class ImportedBackbone(Backbone):
         load_weights(self.network, state, path, _of_network)
 
 
+def _is_of_autocast(output: torch.Tensor) -> bool:
+    return torch.is_autocast_enabled(output.device.type) and output.dtype != torch.float64
+
+
 def _of_network(state: State) -> State:
     if all(key.startswith(_WITHOUT) for key in state):
         return {key.removeprefix(_WITHOUT): tensor for key, tensor in state.items()}
@@ -108,22 +142,21 @@ def _of_network(state: State) -> State:
 
 
 def make_network(name: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """Return what the user's class or function `name` gives for `arguments`.
+    """Return what the user's class or function `name` gives for `arguments`, with its weights in float32.
 
     Those of `NORMALIZATION_KEYS` that it does not take are left out.
 
     Raises:
         CodeError: The arguments do not fit its signature, it raises an error, or it gives no `torch.nn.Module`.
     """
+    return _network_as_made(name, arguments).to(torch.float32)
+
+
+def _network_as_made(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     function = import_named(name)
     taken = call_arguments(function)
     given = {key: value for key, value in arguments.items() if key not in NORMALIZATION_KEYS or key in taken.defaults}
-    checked = taken.check(name, given)
-    try:
-        network = function(**checked)
-    except Exception as error:  # whatever the user's code raises
-        shown = ", ".join(f"{key}={value!r}" for key, value in checked.items())
-        raise CodeError(f"{name}({shown}) fails: {said(error)}") from None
+    network = call(name, function, taken.check(name, given))
     if not isinstance(network, nn.Module):
         raise CodeError(f"{name}{defined_at(function)} gives a {type(network).__name__}: return a torch.nn.Module")
     return network
@@ -144,10 +177,33 @@ def facts(name: str, arguments: Mapping[str, Any]) -> Facts:
 @lru_cache(maxsize=256)
 def _facts(name: str, function: Callable[..., Any], canonical_arguments: str) -> Facts | CodeError:
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            return _facts_of(name, make_network(name, json.loads(canonical_arguments)))
+        with _seeded(), torch.device("cpu"):
+            network = _network_as_made(name, json.loads(canonical_arguments))
+            found = _facts_of(name, network)
     except CodeError as error:
         return error
+    _spare.clear()
+    _spare[name, function, canonical_arguments] = network
+    return found
+
+
+_spare: dict[tuple[str, Callable[..., Any], str], nn.Module] = {}
+"""The network that `_facts` has made last, which `_try` takes, so that it is not made again."""
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """Seed the global generators of torch, numpy and Python in the `with` block, so that all ranks find the same."""
+    others = random.getstate(), numpy.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            random.seed(0)
+            numpy.random.seed(0)
+            yield
+    finally:
+        random.setstate(others[0])
+        numpy.random.set_state(others[1])
 
 
 def _facts_of(name: str, network: nn.Module) -> Facts:
@@ -164,6 +220,7 @@ def _facts_of(name: str, network: nn.Module) -> Facts:
         mean=_three_numbers(name, network, "mean"),
         std=_three_numbers(name, network, "std"),
         image_size=size,
+        dtypes=tuple(sorted({str(one.dtype).removeprefix("torch.") for one in network.parameters()} - {"float32"})),
     )
 
 
@@ -206,7 +263,7 @@ def normalization(own: Facts, arguments: Mapping[str, Any]) -> tuple[tuple[float
 
 
 def try_network(name: str, arguments: Mapping[str, Any], image_size: int) -> Output:
-    """Return the shape of the network's output for an image of `image_size`. Results are cached.
+    """Return the output of the network for images of `image_size`. Results are cached.
 
     The network is made, and run on two random images, in evaluation and in training.
 
@@ -222,9 +279,9 @@ def try_network(name: str, arguments: Mapping[str, Any], image_size: int) -> Out
 @lru_cache(maxsize=256)
 def _try(name: str, function: Callable[..., Any], canonical_arguments: str, size: int) -> Output | CodeError:
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            torch.default_generator.manual_seed(0)
-            network = make_network(name, json.loads(canonical_arguments))
+        with _seeded(), torch.device("cpu"):
+            spare = _spare.pop((name, function, canonical_arguments), None)
+            network = (spare or make_network(name, json.loads(canonical_arguments))).to(torch.float32)
             images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
             return run_network(name, network, images)
     except CodeError as error:
@@ -248,20 +305,68 @@ def run_network(name: str, network: nn.Module, images: torch.Tensor) -> Output:
         raise CodeError(f"{where} gives a tensor of shape {shape} for {len(images)} images: {wanted}")
     if not output.isfinite().all():
         raise CodeError(f"{where} gives numbers that are not finite for random images")
-    trained = output_of(name, network.train(), images)
-    parameters = [one for one in network.parameters() if one.requires_grad]
-    if parameters and trained.requires_grad:
-        gradients = torch.autograd.grad(trained.float().square().mean(), parameters, allow_unused=True)
-        if not all(one is None or one.isfinite().all() for one in gradients):
-            raise CodeError(f"{where}: its gradients are not finite for random images")
-    return Output(tuple(output.shape[1:]))
+    parameters = {key for key, one in network.named_parameters() if one.requires_grad}
+    used, draws = _trained_in_a_run(name, where, network.train(), images)
+    runs = [used]
+    if draws or used < parameters:
+        runs += [
+            _trained_in_a_run(name, where, network, images)[0] for _ in range(_RUNS - 1 if used < parameters else 1)
+        ]
+    learning = set.union(*runs)
+    idle = parameters - learning
+    if idle and draws:  # what training drops at random, evaluation has
+        idle -= _trained_in_a_run(name, where, network.eval(), images)[0]
+    return Output(
+        tuple(output.shape[1:]),
+        output.dtype,
+        has_parameters=bool(parameters),
+        learns=bool(learning),
+        idle=tuple(key for key, _ in network.named_parameters() if key in idle),
+        is_cut=bool(idle) and _change_the_output(name, network, images, idle),
+        skips=any((parameters - idle) - used for used in runs),
+    )
+
+
+def _trained_in_a_run(name: str, where: str, network: nn.Module, images: torch.Tensor) -> tuple[set[str], bool]:
+    """Return the names of the parameters that get a gradient in one run, and whether the run draws random numbers.
+
+    Raises:
+        CodeError: The run fails, or a gradient is not finite.
+    """
+    network.zero_grad(set_to_none=True)
+    before = _states()
+    output = output_of(name, network, images)
+    draws = _states() != before
+    if output.requires_grad:
+        try:
+            output.float().square().mean().backward()
+        except FAILURES as error:
+            raise CodeError(f"{where}: its backward fails: {said(error)}") from None
+    gradients = {key: one.grad for key, one in network.named_parameters() if one.grad is not None}
+    if not all(one.isfinite().all() for one in gradients.values()):
+        raise CodeError(f"{where}: its gradients are not finite for random images")
+    return set(gradients), draws
+
+
+def _states() -> tuple[object, ...]:
+    """Return the states of the global generators of Python, numpy and torch."""
+    _, numbers, position, *_ = numpy.random.get_state(legacy=True)
+    return random.getstate(), bytes(numbers), position, bytes(torch.get_rng_state().numpy())  # type: ignore[arg-type]
+
+
+def _change_the_output(name: str, network: nn.Module, images: torch.Tensor, idle: set[str]) -> bool:
+    """Return whether the parameters `idle` take part in the output in training, by setting them to NaN for good."""
+    with torch.no_grad():
+        for key in idle:
+            network.get_parameter(key).fill_(torch.nan)
+        return not bool(output_of(name, network.train(), images).isfinite().all())
 
 
 def output_of(name: str, network: nn.Module, images: torch.Tensor) -> Any:
     """Return what `network` gives for `images`. An error of the user's code is raised as CodeError."""
     try:
         return network(images)
-    except Exception as error:  # whatever the user's code raises
+    except FAILURES as error:
         shape = f"({', '.join(map(str, images.shape))})"
         raise CodeError(f"{name} fails on images {shape}: {said(error)}") from None
 
@@ -271,6 +376,7 @@ def plan_notes(name: str, weights: str, size: int, arguments: Mapping[str, Any])
     own, output = facts(name, arguments), try_network(name, arguments, size)
     pooled = "" if len(output.shape) == 1 else ", which are averaged,"
     notes = [f"backbone {name} gives {output.describe()}{pooled} for images of {size} x {size}"]
+    notes += _notes_of_training(name, own, output)
     from_file = weights not in ("none", "DEFAULT")
     if not from_file:
         notes.append(f"backbone.weights {weights}: training starts from the weights that {name} makes")
@@ -285,3 +391,41 @@ def plan_notes(name: str, weights: str, size: int, arguments: Mapping[str, Any])
             f" write backbone: {{{', '.join(f'input_{key}: [0.5, 0.5, 0.5]' for key in absent)}, ...}}"
         )
     return notes
+
+
+def _notes_of_training(name: str, own: Facts, output: Output) -> Iterator[str]:
+    if output.idle:
+        get, take, are = ("gets", "takes", "is") if len(output.idle) == 1 else ("get", "take", "are")
+        why = (
+            f"{get} no gradient, behind a detach() or no_grad()" if output.is_cut else f"{take} no part in the features"
+        )
+        yield f"backbone {name}: {_listed(output.idle)} {why}, and {are} not trained"
+    if not output.has_parameters:
+        yield f"backbone {name} has no parameters with a gradient: nothing of it is trained, as with train: none"
+    if own.dtypes:
+        yield f"backbone {name}: its weights are {' and '.join(own.dtypes)}: they are trained as float32"
+    if output.dtype != torch.float32:
+        yield f"backbone {name} gives {str(output.dtype).removeprefix('torch.')}, which is converted to float32"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    if len(names) == 1 or len(names) > _SHOWN:
+        return some(names, _SHOWN)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def why_untrainable(name: str, arguments: Mapping[str, Any], image_size: int, has_head: bool) -> str:
+    """Return why the network cannot be trained: its output has no gradient, or there is nothing to train; else ``.
+
+    `has_head` says whether the layers behind the network have parameters.
+    """
+    output = try_network(name, arguments, image_size)
+    if output.learns or (has_head and not output.has_parameters):
+        return ""
+    if not output.has_parameters:
+        return f"{name} has no parameters with a gradient, and embedding.head: identity has none: write linear"
+    where = f"{name}{defined_at(type(make_network(name, arguments)).forward)}"
+    return (
+        f"{where}: its output has no gradient, so that it would never learn: is there a detach(), no_grad() or item() "
+        "on the way? If it shall not learn, write train: none beside the name"
+    )

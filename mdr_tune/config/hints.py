@@ -50,6 +50,8 @@ _SHORT_FORMS = {
     "head": ("mlp", "projector", "projection_head"),
 }
 _MEANT = {short: name for name, all_short in _SHORT_FORMS.items() for short in all_short}
+_ALSO_MEANT = {"warmup_epochs": "frozen_epochs"}
+"""Names by the keys under which other programs have what these names mean, too."""
 _MOST_SHOWN = 3
 _NEARLY_THE_SAME = 0.82
 _WORDS = {**dict.fromkeys(("yes", "on", "y", "true"), True), **dict.fromkeys(("no", "off", "n", "false"), False)}
@@ -138,7 +140,7 @@ def meant_dotted(key: str, known: list[str], section: str = "") -> str:
     """
     last = key.rpartition(".")[2]
     name = _MEANT.get(last.lower(), last)
-    found = [k for k in known if f".{k}".endswith(f".{name}")]
+    found = [k for k in known if f".{k}".endswith((f".{name}", f".{_ALSO_MEANT.get(name, name)}"))]
     if not found:
         alike = nearest_name(last, sorted({k.rpartition(".")[2] for k in known}), _NEARLY_THE_SAME)
         found = [k for k in known if alike is not None and k.rpartition(".")[2] == alike]

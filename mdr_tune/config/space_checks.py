@@ -65,8 +65,9 @@ def _problem_of_key(trial: TrialConfig, key: str, domain: Domain | LevelsDomain,
     if key not in keys and section in MAY_BE_A_NAME:
         return f"cannot be searched: trial.{section} is no mapping; give it one, or search {section}: {{choice: [...]}}"
     if key not in keys:
-        guess = nearest_name(key, keys, 0.8)
-        hint = f" Did you mean {guess}?" if guess else meant_dotted(key, keys) or f" Known: {', '.join(keys)}."
+        is_last_part = any(known.endswith(f".{key}") for known in keys)
+        guess = None if is_last_part else nearest_name(key, keys, 0.8)
+        hint = f" Did you mean {guess}?" if guess else meant_dotted(key, keys, section) or f" Known: {', '.join(keys)}."
         return f"is no key of a trial.{hint}"
     if isinstance(domain, LevelsDomain) and key != "mdr.levels":
         return "count, spread and offset describe mdr.levels only"

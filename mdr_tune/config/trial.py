@@ -1,5 +1,6 @@
 """The configuration of a trial. It determines the results: two runs with equal `TrialConfig`s give equal numbers."""
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -222,6 +223,11 @@ class MemoryConfig(StrictModel):
     """Distances that MDR regularizes. `batch`: those within the batch, as in the MDR paper; `both`: also those of the
     batch to the memory."""
 
+    def added(self, epochs: int, iterations_per_epoch: int, batch_size: int) -> int:
+        """Return the number of embeddings that a trial adds, all epochs together; it may be one batch too many."""
+        steps = epochs * iterations_per_epoch - math.floor(self.start_epoch * iterations_per_epoch)
+        return max(steps + 1, 1) * batch_size
+
     def in_force(self, epochs: int, uses_mdr: bool) -> dict[str, Any] | None:
         """Return the values that affect the training. Configurations with equal values train in the same way.
 
@@ -360,6 +366,11 @@ class TrialConfig(StrictModel):
                 check_takes(backbone.name, backbone.weights, self.data.input_shape, backbone.arguments)
             except ValueError as error:
                 raise KeyProblem("backbone.name", str(error)) from None
+            shape, has_head = self.data.input_shape, self.embedding.has_parameters
+            if backbone.train != "none" and (
+                problem := family_of(backbone.name).why_untrainable(backbone.name, shape, backbone.arguments, has_head)
+            ):
+                raise KeyProblem("backbone.name", problem)
 
     @property
     def embedding_mode(self) -> Literal["rescale", "l2", "none"]:

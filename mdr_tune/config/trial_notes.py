@@ -17,8 +17,12 @@ def trial_notes(sweep: SweepConfig) -> list[str]:
 
     The trials are those of `trials_tried`, or the base trial if nothing is searched.
     """
-    tried = [trial for _, trial in trials_tried(sweep)]
-    return list(dict.fromkeys(note for trial in (tried or [sweep.trial]) for note in _notes(trial)))
+    tried = [trial for _, trial in trials_tried(sweep)] or [sweep.trial]
+    notes = [note for trial in tried for note in _notes(trial)]
+    with_memory = [trial.memory for trial in tried if trial.memory is not None]
+    if any(memory.mdr == "both" for memory in with_memory) and all(trial.mdr is None for trial in tried):
+        notes.append("trial.memory.mdr: both does nothing beside mdr: null")
+    return list(dict.fromkeys(notes))
 
 
 def _notes(trial: TrialConfig) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -11,12 +11,14 @@ from pytorch_metric_learning import losses
 from torch import Tensor, nn
 
 from mdr_tune.metric.library_adapter import LibraryLoss
-from mdr_tune.util.call_arguments import call_arguments
-from mdr_tune.util.import_path import CodeError, defined_at, import_named, said
+from mdr_tune.util.call_arguments import call, call_arguments
+from mdr_tune.util.import_path import FAILURES, CodeError, defined_at, import_named, said
 
 FILLED = ("num_classes", "embedding_size")
 """Parameters of a loss's constructor that the trial fills in."""
 _EMBEDDINGS, _SIZE, _CLASSES = 12, 6, 4
+_RANDOM = 2
+"""Number of the first `trial_batches`, which are random."""
 
 
 class LossFacts(NamedTuple):
@@ -26,11 +28,13 @@ class LossFacts(NamedTuple):
         is_angular: whether the loss depends on the directions of embeddings only.
         takes_mined: whether the loss takes the pairs or triplets of a miner.
         has_parameters: whether the loss has parameters of its own.
+        is_flat: whether its gradient is 0 for all embeddings that were tried.
     """
 
     is_angular: bool
     takes_mined: bool
     has_parameters: bool
+    is_flat: bool
 
 
 class ImportedLoss(LibraryLoss):
@@ -38,7 +42,12 @@ class ImportedLoss(LibraryLoss):
 
     The loss takes (embeddings, labels), or like pytorch-metric-learning's losses (embeddings, labels, indices_tuple).
     It may draw from torch's global generator, which is then seeded alike on all ranks.
+
+    Attributes:
+        gave_gradient: whether the last value that the user's code returned has a gradient. The adapter's always has.
     """
+
+    gave_gradient = False
 
     def __init__(self, name: str, loss: nn.Module, num_classes: int | None = None) -> None:
         is_of_library = isinstance(loss, losses.BaseMetricLossFunction)
@@ -60,6 +69,7 @@ class ImportedLoss(LibraryLoss):
         problem = _problem_of_value(value, len(labels))
         if problem:
             raise CodeError(f"{self.name}{defined_at(type(self.loss).forward)} {problem}")
+        self.gave_gradient = value.requires_grad
         return value  # type: ignore[no-any-return]
 
 
@@ -111,17 +121,6 @@ def build_imported_loss(name: str, arguments: Mapping[str, Any], embedding_size:
     return ImportedLoss(name, loss, num_classes if "num_classes" in taken.filled else None)
 
 
-def call(name: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """Return what `function` returns for `arguments`. An error of the user's code is raised as CodeError."""
-    try:
-        return function(**arguments)
-    except CodeError:
-        raise
-    except Exception as error:  # whatever the user's code raises
-        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-        raise CodeError(f"{name}({given}) fails: {said(error)}") from None
-
-
 def imported_loss_facts(name: str, arguments: Mapping[str, Any]) -> LossFacts:
     """Return facts about the loss `name` with `arguments`, by computing it for random embeddings. Results are cached.
 
@@ -139,11 +138,11 @@ def _facts(name: str, function: Callable[..., Any], canonical_arguments: str) ->
     """Return the facts about a loss, or its problem as text. `function`, named by `name`, is part of the cache key."""
     try:
         loss = build_for_trial(name, json.loads(canonical_arguments))
-        check_trains(loss)
-        is_angular = _is_angular(loss)
+        batch = check_trains(loss)
+        is_angular = batch is not None and _is_angular(loss, *batch)
     except CodeError as error:
         return str(error)
-    return LossFacts(is_angular, loss.takes_mined, next(loss.parameters(), None) is not None)
+    return LossFacts(is_angular, loss.takes_mined, next(loss.parameters(), None) is not None, batch is None)
 
 
 def build_for_trial(name: str, arguments: Mapping[str, Any]) -> ImportedLoss:
@@ -160,42 +159,88 @@ def trial_batch(dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tens
     return embeddings, torch.arange(_EMBEDDINGS) % _CLASSES
 
 
+def trial_batches() -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield embeddings (12, 6) and labels (12,): two random batches first, then classes apart, mixed, close and wide.
+
+    A loss with a margin may be 0 for some of them, and a miner may choose nothing.
+    """
+    for seed in range(_RANDOM):
+        yield trial_batch(seed=seed)
+    embeddings, labels = trial_batch()
+    places = 3 * torch.eye(_SIZE)
+    yield places[labels] + 0.1 * embeddings, labels
+    yield places[torch.arange(_EMBEDDINGS) // _CLASSES] + 0.1 * embeddings, labels
+    yield 0.01 * embeddings, labels
+    yield 10 * embeddings, labels
+
+
 def value_of(loss: ImportedLoss, embeddings: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
     """Return the loss of a batch without mined pairs. An error of the user's code is raised as CodeError."""
     try:
         return loss(embeddings, labels, None, torch.Generator().manual_seed(seed))  # type: ignore[no-any-return]
     except CodeError:
         raise
-    except Exception as error:  # whatever the user's code raises
+    except FAILURES as error:
         raise CodeError(f"{loss.name} fails on {len(labels)} embeddings: {said(error)}") from None
 
 
-def check_trains(loss: ImportedLoss) -> None:
-    """Raise CodeError unless random batches give `loss` a finite value and a finite gradient that is not all 0."""
+def check_trains(loss: ImportedLoss) -> tuple[Tensor, Tensor] | None:
+    """Return the first of `trial_batches` that gives `loss` a gradient other than 0; None if the gradient is always 0.
+
+    A loss with a margin has a gradient of 0 where the margin is kept.
+
+    Raises:
+        CodeError: No batch has a gradient, or for a random batch, the value or its gradient is not finite.
+    """
+    has_gradient = False
+    found = None
+    for number, (embeddings, labels) in enumerate(trial_batches()):
+        is_random = number < _RANDOM
+        if is_random or found is None:
+            gradient = _gradient(loss, embeddings, labels, must_be_finite=is_random)
+            has_gradient = has_gradient or gradient is not None
+            is_flat = gradient is None or not gradient.isfinite().all() or not gradient.any()
+            found = (embeddings, labels) if found is None and not is_flat else found
+    if not has_gradient:
+        raise CodeError(
+            f"{loss.name}{defined_at(type(loss.loss).forward)}: its value has no gradient with regard to the "
+            "embeddings: is there a detach(), item() or argmax() on the way?"
+        )
+    return found
+
+
+def _gradient(loss: ImportedLoss, embeddings: Tensor, labels: Tensor, must_be_finite: bool) -> Tensor | None:
+    """Return the gradient (12, 6) of the embeddings; None if the value does not depend on them by a graph."""
     where = f"{loss.name}{defined_at(type(loss.loss).forward)}"
-    for seed in range(2):
-        embeddings, labels = trial_batch(seed=seed)
-        leaf = embeddings.requires_grad_()
-        value = value_of(loss, leaf, labels)
-        if not value.isfinite():
-            raise CodeError(f"{where} returns {value.item()} for random embeddings")
-        try:
-            value.backward()
-        except RuntimeError as error:
-            raise CodeError(f"{where} has no gradient: {said(error)}") from None
-        if leaf.grad is None or not leaf.grad.isfinite().all():
-            raise CodeError(f"{where}: the gradient of its value is not finite for random embeddings")
-        if seed == 0 and not leaf.grad.any():
-            raise CodeError(
-                f"{where}: its value has no gradient with regard to the embeddings: is there a detach(), item() or "
-                "argmax() on the way?"
-            )
+    leaf = embeddings.clone().requires_grad_()
+    value = value_of(loss, leaf, labels)
+    if must_be_finite and not value.isfinite():
+        raise CodeError(f"{where} returns {value.item()} for random embeddings")
+    try:
+        value.backward()
+    except FAILURES as error:
+        raise CodeError(f"{where} has no gradient: {said(error)}") from None
+    if leaf.grad is not None and must_be_finite and not leaf.grad.isfinite().all():
+        raise CodeError(f"{where}: the gradient of its value is not finite for random embeddings")
+    return leaf.grad if loss.gave_gradient else None
 
 
-def _is_angular(loss: ImportedLoss) -> bool:
-    embeddings, labels = trial_batch()
+def _is_angular(loss: ImportedLoss, embeddings: Tensor, labels: Tensor) -> bool:
     factors = torch.linspace(1, 3, len(embeddings))[:, None]
     with torch.no_grad():
         return torch.allclose(
             value_of(loss, embeddings, labels), value_of(loss, embeddings * factors, labels), rtol=1e-4
         )
+
+
+def loss_note(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return a note for the plan if the gradient of the loss `name` is 0 for all embeddings that were tried; else ``.
+
+    Raises:
+        CodeError: As `imported_loss_facts` raises it.
+    """
+    if not imported_loss_facts(name, arguments).is_flat:
+        return ""
+    return (
+        f"{name}: the loss has a gradient of 0 for all random embeddings that were tried: from there it trains nothing"
+    )

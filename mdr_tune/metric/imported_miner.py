@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mdr_tune.metric.imported_loss import call, trial_batch
+from mdr_tune.metric.imported_loss import trial_batch, trial_batches
 from mdr_tune.metric.library_miner import LibraryMiner
 from mdr_tune.metric.library_random import library_draws_from
 from mdr_tune.metric.mined import Pairs, Triplets
-from mdr_tune.util.call_arguments import call_arguments
-from mdr_tune.util.import_path import CodeError, defined_at, import_named, said
+from mdr_tune.util.call_arguments import call, call_arguments
+from mdr_tune.util.import_path import FAILURES, CodeError, defined_at, import_named, said
 
 
 class ImportedMiner(LibraryMiner):
@@ -70,29 +70,40 @@ def build_imported_miner(name: str, arguments: Mapping[str, Any]) -> ImportedMin
 
 
 def check_imported_miner(name: str, arguments: Mapping[str, Any]) -> None:
-    """Raise CodeError unless the miner `name` with `arguments` chooses valid pairs or triplets of a random batch."""
-    problem = _problem(name, import_named(name), json.dumps(dict(arguments), sort_keys=True, default=str))
-    if problem is not None:
-        raise CodeError(problem)
+    """Raise CodeError unless the miner `name` with `arguments` chooses valid pairs or triplets of trial batches."""
+    found = _tried(name, import_named(name), json.dumps(dict(arguments), sort_keys=True, default=str))
+    if isinstance(found, str):
+        raise CodeError(found)
+
+
+def miner_note(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return a note for the plan if the miner `name`, which was checked, chooses nothing of trial batches; else ``."""
+    chose = _tried(name, import_named(name), json.dumps(dict(arguments), sort_keys=True, default=str))
+    return "" if chose else f"{name}: the miner chooses no pair or triplet of random embeddings"
 
 
 @lru_cache(maxsize=1024)
-def _problem(name: str, function: Callable[..., Any], canonical_arguments: str) -> str | None:
+def _tried(name: str, function: Callable[..., Any], canonical_arguments: str) -> bool | str:
+    """Return whether the miner chooses any pair or triplet of `trial_batches`, or its problem as text."""
     try:
-        mined_in_trial(build_imported_miner(name, json.loads(canonical_arguments)))
+        miner = build_imported_miner(name, json.loads(canonical_arguments))
+        return any(len(mined_in_trial(miner, batch).anchors) > 0 for batch in trial_batches())
     except CodeError as error:
         return str(error)
-    return None
 
 
-def mined_in_trial(miner: ImportedMiner, seed: int = 0) -> Triplets | Pairs:
-    """Return the choice of `miner` in a random batch. Raise CodeError if the miner fails or the choice is not valid."""
-    embeddings, labels = trial_batch()
+def mined_in_trial(miner: ImportedMiner, batch: tuple[Tensor, Tensor] | None = None) -> Triplets | Pairs:
+    """Return the choice of `miner` in `batch`, embeddings and labels; None is a random batch.
+
+    Raises:
+        CodeError: The miner fails, or its choice is not valid.
+    """
+    embeddings, labels = batch or trial_batch()
     try:
-        mined = miner(embeddings, labels, torch.Generator().manual_seed(seed))
+        mined = miner(embeddings, labels, torch.Generator().manual_seed(0))
     except CodeError:
         raise
-    except Exception as error:  # whatever the user's code raises
+    except FAILURES as error:
         raise CodeError(f"{miner.name} fails on {len(labels)} embeddings: {said(error)}") from None
     where = f"{miner.name}{where_called(miner._miner)}"
     indices = [one for one in mined if one.ndim == 1]

@@ -125,7 +125,10 @@ def checkpoint_bytes(trial: TrialConfig) -> int:
     kept = model.head if leaves_out(trial) else model
     bytes_each = [(p.numel() * p.element_size(), p.requires_grad) for p in kept.parameters()]
     buffers = sum(buffer.numel() * buffer.element_size() for buffer in kept.buffers())
-    memory = 0 if trial.memory is None else trial.memory.size * (4 * model.embedding_size + 8)  # float32, int64 labels
+    memory = 0
+    if trial.memory is not None:
+        added = trial.memory.added(trial.epochs, trial.iterations_per_epoch, trial.batch.size)
+        memory = min(trial.memory.size, added) * (4 * model.embedding_size + 8)  # float32, int64 labels
     return sum(size * (1 + copies * is_trained) for size, is_trained in bytes_each) + buffers + memory
 
 

@@ -31,7 +31,7 @@ def outline(trial: TrialConfig) -> "EmbeddingModel":
     import torch
 
     from mdr_tune.training import EmbeddingModel
-    from mdr_tune.training.fine_tuning import freeze
+    from mdr_tune.training.fine_tuning import freeze, freeze_idle
 
     try:
         with torch.device("cpu" if is_import_path(trial.backbone.name) else "meta"):  # a user's code may read weights
@@ -39,6 +39,7 @@ def outline(trial: TrialConfig) -> "EmbeddingModel":
     except NotImplementedError:  # a network, such as torchvision's RegNet, that reads numbers of tensors as it is built
         model = EmbeddingModel.from_config(trial, pretrained=False, image_size=trial.data.input_shape[-1])
     freeze(model.backbone, trial.backbone)
+    freeze_idle(model.backbone)
     return model
 
 
@@ -48,9 +49,16 @@ def model_problems(sweep: SweepConfig) -> list[str]:
     for trial in models_of(sweep):
         if trial.embedding.needs_network or isinstance(trial.backbone.train, LastBlocks):
             try:
-                outline(trial)
+                backbone = outline(trial).backbone
             except UserError as error:
                 problems.append(str(error))
+                continue
+            train = trial.backbone.train
+            if isinstance(train, LastBlocks) and not any(one.requires_grad for one in backbone.parameters()):
+                problems.append(
+                    f"backbone.train: last_blocks {train.last_blocks} trains nothing of {backbone.name}, whose last "
+                    "parameters get no gradient: write a larger number, or train: none"
+                )
     return list(dict.fromkeys(problems))
 
 

@@ -45,12 +45,12 @@ def look_for_recorded_code(recorded: object, given: str | None) -> None:
 
 
 def component_notes(sweep: SweepConfig) -> list[str]:
-    """Return notes for the plan on the user's own networks in `sweep`, which must have been checked already.
+    """Return notes for the plan on the user's own code in `sweep`, which must have been checked already.
 
-    The notes say which weights and which normalisation a network has, and whether a registered model will need the
-    user's code.
+    The notes say which weights and which normalisation a network has, what of it is not trained, and whether a
+    registered model will need the user's code; and that a loss or a miner does nothing for random embeddings.
     """
-    return list(dict.fromkeys(_notes(sweep)))
+    return list(dict.fromkeys([*_notes(sweep), *_notes_on_metric(sweep)]))
 
 
 def _notes(sweep: SweepConfig) -> Iterator[str]:
@@ -67,6 +67,17 @@ def _notes(sweep: SweepConfig) -> Iterator[str]:
                 f"{backbone.name}: torch.export cannot export it ({why}). The registered champion will need your code: "
                 "mdr-tune embed --model URI --code DIR"
             )
+
+
+def _notes_on_metric(sweep: SweepConfig) -> Iterator[str]:
+    for section in ("loss", "miner"):
+        for one in section_variants(sweep.trial, sweep.space, section):
+            if is_import_path(one.name):
+                from mdr_tune.metric.imported_loss import loss_note  # here: they import torch
+                from mdr_tune.metric.imported_miner import miner_note
+
+                note = (loss_note if section == "loss" else miner_note)(one.name, one.arguments())
+                yield from [note] if note else []
 
 
 def recorded_components(sweep: SweepConfig, code: UserCode | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,35 +18,48 @@ from typing import Any, Literal, NamedTuple
 
 import numpy
 import torch
+from pytorch_metric_learning import losses, miners
 from torch import Tensor, nn
 
 from mdr_tune.backbones.family import NORMALIZATION_KEYS
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data.dataset import ImageDataset, ImageSplit
 from mdr_tune.data.own.imported_data import open_imported
-from mdr_tune.metric.imported_loss import ImportedLoss, build_for_trial, call, check_trains, trial_batch, value_of
-from mdr_tune.metric.imported_miner import build_imported_miner, mined_in_trial
+from mdr_tune.metric.imported_loss import ImportedLoss, build_for_trial, check_trains, loss_note, trial_batch, value_of
+from mdr_tune.metric.imported_miner import build_imported_miner, mined_in_trial, miner_note
 from mdr_tune.metric.mined import Pairs
 from mdr_tune.training.local_draws import local_draws
 from mdr_tune.training.ranks import Ranks
 from mdr_tune.training.session import TrialSession
-from mdr_tune.util.call_arguments import REQUIRED, call_arguments
+from mdr_tune.util.call_arguments import REQUIRED, ArgumentProblem, call, call_arguments
 from mdr_tune.util.errors import UserError
-from mdr_tune.util.import_path import CodeError, code_folders, import_named, look_for_code_in, said
+from mdr_tune.util.import_path import FAILURES, CodeError, code_folders, import_named, look_for_code_in, said
 from mdr_tune.util.nearest_name import did_you_mean
 from mdr_tune.util.words import count
 
 Kind = Literal["backbone", "loss", "miner", "data"]
+SIGNATURE = "signature, values"
+"""Name of the first check, if it failed. It fails for a component of another kind."""
 RANKS_TIMEOUT_S = 600
 _FILLED = {"num_classes": 4, "embedding_size": 6}
 _BATCH, _STEPS, _IMAGES_PER_CLASS = 16, 2, 4
 _LOOKED_AT = 256
+_OF_EMBEDDINGS = ("embeddings", "embedding", "embs", "emb")
+"""Names of the first parameter of losses and miners, by which they are told from networks."""
+_STEPS_OF_DIFFERENCES = (1e-6, 1e-7, 1e-8, 1e-5, 1e-4)
+"""Steps of finite differences, relative to the size of what is moved, of which the best counts: a large step crosses
+kinks, such as those of a deep network of ReLUs, and a small one has rounding errors."""
+_LARGEST_ERROR = 1e-3
+"""Largest difference of a gradient from finite differences, relative to the gradient."""
 _LARGEST_DIFFERENCE = 1e-9
 """Largest relative difference of numbers in float64 that one and two ranks may have."""
 
 
 Differentiable = tuple[Callable[[], Tensor], list[Tensor]]
 """A function that returns a number, and the tensors that the number has a gradient for."""
+
+_Batch = tuple[Tensor, Tensor]
+"""Embeddings (12, 6) and labels (12,)."""
 
 
 class Line(NamedTuple):
@@ -78,24 +92,45 @@ def kind_of(name: str, arguments: Mapping[str, Any]) -> Kind:
         hint = did_you_mean(unknown[0], known)
         raise CodeError(f"{name} has no argument {unknown[0]!r}.{hint} Known: {', '.join(known) or 'none'}.")
     made = call(name, function, taken.check(name, given))
-    if not isinstance(made, nn.Module):
-        return "data" if callable(getattr(made, "split", None)) else "miner"
-    for numbers, kind in ((1, "backbone"), (2, "loss")):
-        try:
-            inspect.signature(made.forward).bind(*range(numbers))
-        except TypeError:
-            continue
-        return "miner" if kind == "loss" and _returns_indices(made) else kind  # type: ignore[return-value]
-    raise CodeError(
-        f"{name}: its forward takes neither (images), as a network, nor (embeddings, labels), as a loss or miner does"
-    )
+    if isinstance(made, losses.BaseMetricLossFunction):
+        return "loss"
+    if isinstance(made, miners.BaseMiner):
+        return "miner"
+    if not isinstance(made, nn.Module) and callable(getattr(made, "split", None)):
+        return "data"
+    if not callable(made):
+        raise CodeError(f"{name} gives a {type(made).__name__}, which is no network, loss, miner or data set")
+    return _kind_by_call(name, made)
 
 
-def _returns_indices(made: nn.Module) -> bool:
+def _kind_by_call(name: str, made: Callable[..., Any]) -> Kind:
+    """Return what `made` is, by the names of its parameters, by their number, and by what it returns."""
+    signature = inspect.signature(made.forward if isinstance(made, nn.Module) else made)
+    takes = [number for number in (1, 2) if _binds(signature, number)]
+    if next(iter(signature.parameters), "") not in _OF_EMBEDDINGS:
+        if takes[:1] == [1] and isinstance(made, nn.Module):
+            return "backbone"
+        if not takes:
+            raise CodeError(
+                f"{name}: its call takes neither (images), as a network, nor (embeddings, labels), as a loss or miner "
+                "does: change it, or say what it is: --kind backbone, loss or miner"
+            )
     try:
-        return isinstance(made(*trial_batch()), tuple | list)
-    except Exception:  # the check of the loss says what is wrong
+        returned = made(*trial_batch())
+    except FAILURES:  # the check says what is wrong
+        return "loss" if isinstance(made, nn.Module) else "miner"
+    if isinstance(returned, Tensor):
+        return "loss" if returned.is_floating_point() or returned.numel() == 1 else "miner"
+    is_miner = isinstance(returned, tuple | list) or not isinstance(made, nn.Module)
+    return "miner" if is_miner and not isinstance(returned, int | float) else "loss"
+
+
+def _binds(signature: inspect.Signature, number: int) -> bool:
+    try:
+        signature.bind(*range(number))
+    except TypeError:
         return False
+    return True
 
 
 def usual_image_size(name: str, arguments: Mapping[str, Any]) -> int:
@@ -113,14 +148,38 @@ def check_component(kind: Kind, name: str, arguments: Mapping[str, Any], image_s
     try:
         trial = _trial(kind, name, arguments, image_size)
     except UserError as error:
-        yield Line("signature, values", "FAILED", str(error))
+        yield Line(SIGNATURE, "FAILED", for_flags(error, kind, arguments))
         return
-    yield Line("signature", "ok", _signature(name))
-    checks = {"loss": _check_loss, "miner": _check_miner, "backbone": _check_network, "data": _check_data}
-    yield from checks[kind](name, arguments, trial)
-    if kind == "data":
+    yield Line("signature", "ok", _signature(name, arguments))
+    draws = _local_draws(trial) if kind == "backbone" else []
+    if kind == "backbone":
+        yield from _check_network(name, arguments, trial, draws)
+    elif kind == "data":
+        yield from _check_data(name, arguments, trial)
         return
-    yield _check_ranks(trial, kind == "backbone" and bool(_local_draws(trial)))
+    else:
+        yield from (_check_loss if kind == "loss" else _check_miner)(name, arguments, trial)
+    yield _check_ranks(trial, bool(draws))
+
+
+def for_flags(error: UserError, kind: Kind | None, arguments: Mapping[str, Any]) -> str:
+    """Return the text of `error`, on a section `kind` of a sweep file, with the flags of `check` in place of its keys.
+
+    `kind` is None if the error is of the code alone.
+    """
+    message = str(error)
+    key, _, problem = message.removeprefix(f"{kind}.").partition(": ")
+    if isinstance(error, ArgumentProblem):
+        message = f"--set {error.key}={arguments[error.key]}: {message}"
+    elif message.startswith(f"{kind}."):
+        message = (
+            problem if key == "name" else f"--set {key}={arguments[key]}: {problem}" if key in arguments else message
+        )
+    wanted = re.search(r"write \{name: [\w.:]+, ([^{}]*)\}", message)
+    if wanted is None:
+        return message
+    flags = " ".join(f"--set {argument.replace(': ', '=')}" for argument in wanted[1].split(", "))
+    return message.replace(wanted[0], f"write {flags}")
 
 
 def _trial(kind: Kind, name: str, arguments: Mapping[str, Any], image_size: int) -> TrialConfig:
@@ -148,62 +207,112 @@ def _trial(kind: Kind, name: str, arguments: Mapping[str, Any], image_size: int)
     return trial
 
 
-def _signature(name: str) -> str:
+def _signature(name: str, arguments: Mapping[str, Any]) -> str:
     taken = call_arguments(import_named(name), tuple(_FILLED))
-    defaults = {key: "" if value is REQUIRED else f"={value!r}" for key, value in taken.defaults.items()}
-    shown = [f"{key}{default}" for key, default in defaults.items()]
+    values = {**taken.defaults, **arguments}
+    shown = [key if value is REQUIRED else f"{key}={value!r}" for key, value in values.items()]
     filled = f"; the trial fills in {' and '.join(taken.filled)}" if taken.filled else ""
     return f"keys: {', '.join(shown) or 'none'}{filled}"
 
 
 def _check_loss(name: str, arguments: Mapping[str, Any], trial: TrialConfig) -> Iterator[Line]:
+    batch = check_trains(build_for_trial(name, arguments)) or trial_batch()
     loss = build_for_trial(name, arguments)
-    embeddings, labels = trial_batch()
-    check_trains(loss)
-    value = value_of(loss, embeddings, labels)
+    value = value_of(loss, *batch)
+    of_random = value_of(build_for_trial(name, arguments), *trial_batch())
     mined = "takes mined pairs" if loss.takes_mined else "takes no mined pairs"
     angular = ", compares directions only: embeddings have length 1" if trial.loss.compares_directions else ""
-    yield Line("value", "ok", f"{value.item():.4g} for {len(labels)} random embeddings; {mined}{angular}")
-    yield Line("gradients", "ok", f"finite; {sum(one.numel() for one in loss.parameters()):,} own parameters")
-    yield _finite_differences(lambda: _in_double(name, arguments))
-    again = value_of(build_for_trial(name, arguments), embeddings, labels)
-    yield _determinism(torch.equal(value, again), "value", _draws_of_loss(loss))
+    yield Line("value", "ok", f"{of_random.item():.4g} for {len(batch[1])} random embeddings; {mined}{angular}")
+    note = loss_note(name, arguments)
+    own = f"finite; {sum(one.numel() for one in loss.parameters()):,} own parameters"
+    yield Line("gradients", "note" if note else "ok", note or own)
+    is_same = torch.equal(value, value_of(build_for_trial(name, arguments), *batch))
+    determinism = _state_of_loss(name, arguments, loss, value, batch) if is_same else _determinism(False, "value")
+    yield determinism
+    if determinism.status != "FAILED":
+        yield _finite_differences(lambda: _in_double(name, arguments, batch))
     yield _equal_embeddings(loss)
 
 
-def _in_double(name: str, arguments: Mapping[str, Any]) -> Differentiable:
+def _state_of_loss(name: str, arguments: Mapping[str, Any], loss: ImportedLoss, value: Tensor, batch: _Batch) -> Line:
+    """Return the line on determinism of a `loss` that was called once, and returned `value` as another one did.
+
+    A state that changes with each call must be in buffers, which checkpoints have.
+    """
+    resumed = build_for_trial(name, arguments)
+    resumed.load_state_dict(loss.state_dict())
+    second = value_of(loss, *batch)
+    if torch.equal(value, second):
+        return _determinism(True, "value", _draws_of_loss(loss, batch))
+    if torch.equal(second, value_of(resumed, *batch)):
+        return Line("determinism", "note", "each call changes its state, which is in buffers: checkpoints have it")
+    fix = "keep it in a buffer (register_buffer), so that a resumed trial goes on with it"
+    return Line("determinism", "FAILED", f"it keeps a state from call to call, which no checkpoint has: {fix}")
+
+
+def _in_double(name: str, arguments: Mapping[str, Any], batch: _Batch) -> Differentiable:
     loss = build_for_trial(name, arguments).to(torch.float64)
-    embeddings, labels = trial_batch(torch.float64)
+    embeddings, labels = batch[0].to(torch.float64), batch[1]
     leaves = [embeddings.requires_grad_(), *(one for one in loss.parameters() if one.requires_grad)]
-    return lambda: value_of(loss, embeddings, labels), leaves
+    state = [buffer.clone() for buffer in loss.buffers()]
+
+    def value() -> Tensor:
+        with torch.no_grad():
+            for buffer, before in zip(loss.buffers(), state, strict=True):
+                buffer.copy_(before)
+        return value_of(loss, embeddings, labels)
+
+    return value, leaves
 
 
 def _finite_differences(make: Callable[[], Differentiable]) -> Line:
     """Compare the gradient in float64 with finite differences in three random directions."""
-    what, step = "finite differences", 1e-6
+    what = "finite differences"
     try:
         value, leaves = make()
-        gradients = torch.autograd.grad(value(), leaves, allow_unused=True)
-        worst = 0.0
-        for seed in range(3):
-            generator = torch.Generator().manual_seed(seed)
-            ways = [torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype) for leaf in leaves]
-            slope = sum(float((one * way).sum()) for one, way in zip(gradients, ways, strict=True) if one is not None)
-            with torch.no_grad():
-                ends = [_moved(value, leaves, ways, sign * step) for sign in (1, -1)]
-            measured = (ends[0] - ends[1]) / (2 * step)
-            worst = max(worst, abs(measured - slope) / max(abs(measured), abs(slope), 1e-3))
+        at_start = value()
+        if at_start.dtype != torch.float64:
+            return Line(
+                what, "note", f"not compared: for float64 it gives {str(at_start.dtype).removeprefix('torch.')}"
+            )
+        if not leaves:
+            return Line(what, "ok", "it has no parameters to train")
+        gradients = torch.autograd.grad(at_start, leaves, allow_unused=True)
+        worst = max(_error(value, leaves, gradients, seed, abs(at_start.item())) for seed in range(3))
     except CodeError as error:
         return Line(what, "FAILED", f"in float64: {error}")
     text = f"the gradient in float64 differs from them by {worst:.1g} of itself"
-    is_wrong = not worst < 1e-3
+    is_wrong = not worst < _LARGEST_ERROR
     more = ": is there a detach() or a no_grad() on the way, or a backward of your own?" if is_wrong else ""
     return Line(what, "FAILED" if is_wrong else "ok", text + more)
 
 
+def _error(
+    value: Callable[[], Tensor], leaves: list[Tensor], gradients: tuple[Tensor | None, ...], seed: int, size: float
+) -> float:
+    """Return the relative error of `gradients` in a random direction, with the best of the steps. `size` is |value|."""
+    generator = torch.Generator().manual_seed(seed)
+    ways = [torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype) * _scale(leaf) for leaf in leaves]
+    slope = sum(float((one * way).sum()) for one, way in zip(gradients, ways, strict=True) if one is not None)
+    best = float("inf")
+    for step in _STEPS_OF_DIFFERENCES:
+        with torch.no_grad():
+            ends = [_moved(value, leaves, ways, sign * step) for sign in (1, -1)]
+        measured = (ends[0] - ends[1]) / (2 * step)
+        best = min(best, abs(measured - slope) / max(abs(measured), abs(slope), 1e-3 * size, 1e-300))
+        if best < _LARGEST_ERROR / 10:
+            break
+    return best
+
+
+def _scale(leaf: Tensor) -> float:
+    """Return the root mean square of the numbers of `leaf`; 1 if all are 0."""
+    return float(leaf.detach().square().mean().sqrt()) or 1.0
+
+
 def _moved(value: Callable[[], Tensor], leaves: list[Tensor], ways: list[Tensor], step: float) -> float:
     """Return the value after the `leaves` were moved by `step` times `ways`; they are moved back."""
-    before = [leaf.clone() for leaf in leaves]
+    before = [leaf.detach().clone() for leaf in leaves]
     for leaf, way in zip(leaves, ways, strict=True):
         leaf.add_(way, alpha=step)
     moved = value().item()
@@ -215,17 +324,17 @@ def _moved(value: Callable[[], Tensor], leaves: list[Tensor], ways: list[Tensor]
 def _determinism(is_same: bool, noun: str, draws: str | None = None) -> Line:
     if not is_same:
         fix = "draw random numbers with torch, whose generator is seeded, not with numpy or random"
+        fix += ", and keep no state outside of the object"
         return Line("determinism", "FAILED", f"two calls with the same seed give another {noun}: {fix}")
     return Line("determinism", "ok", f"twice the same {noun}{f'; {draws}' if draws else ''}")
 
 
-def _draws_of_loss(loss: ImportedLoss) -> str | None:
+def _draws_of_loss(loss: ImportedLoss, batch: _Batch) -> str | None:
     """Return a text if `loss` draws at random: from torch's generator, or from one that no rank shares."""
-    embeddings, labels = trial_batch()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         before = torch.get_rng_state()
-        loss._value(embeddings, labels, None)
+        loss._value(*batch, None)
         drew = not torch.equal(before, torch.get_rng_state())
     return "it draws at random, from torch's generator, which is seeded alike on all ranks" if drew else None
 
@@ -233,7 +342,9 @@ def _draws_of_loss(loss: ImportedLoss) -> str | None:
 def _equal_embeddings(loss: ImportedLoss) -> Line:
     _, labels = trial_batch()
     leaf = torch.ones(len(labels), 6).requires_grad_()
-    value_of(loss, leaf, labels).backward()
+    value = value_of(loss, leaf, labels)
+    if value.requires_grad:
+        value.backward()
     if leaf.grad is not None and bool(leaf.grad.isfinite().all()):
         return Line("equal embeddings", "ok", "finite gradients")
     return Line("equal embeddings", "note", "their gradient is not finite: is there a square root without a clamp?")
@@ -245,13 +356,15 @@ def _check_miner(name: str, arguments: Mapping[str, Any], trial: TrialConfig) ->
         text = f"{len(mined.anchors)} positive and {len(mined.negative_anchors)} negative pairs"
     else:
         text = f"{len(mined.anchors)} triplets"
-    yield Line("indices", "ok", f"{text} of {len(trial_batch()[1])} random embeddings, all of the right classes")
+    note = miner_note(name, arguments)
+    found = f"{text} of {len(trial_batch()[1])} random embeddings, all of the right classes"
+    yield Line("indices", "note" if note else "ok", note or found)
     again = mined_in_trial(build_imported_miner(name, arguments))
     is_same = all(torch.equal(one, other) for one, other in zip(mined, again, strict=True))
     yield _determinism(is_same, "choice")
 
 
-def _check_network(name: str, arguments: Mapping[str, Any], trial: TrialConfig) -> Iterator[Line]:
+def _check_network(name: str, arguments: Mapping[str, Any], trial: TrialConfig, draws: list[str]) -> Iterator[Line]:
     from mdr_tune.backbones.imported_network import make_network, output_of, plan_notes, try_network
 
     size = trial.data.input_shape[-1]
@@ -281,9 +394,8 @@ def _check_network(name: str, arguments: Mapping[str, Any], trial: TrialConfig) 
     is_alone = torch.allclose(both, alone, rtol=1e-3, atol=1e-5)
     text = "does not depend on the rest of the batch" if is_alone else "depends on the other images of the batch"
     yield Line("single image", "ok" if is_alone else "FAILED", f"in evaluation, the output of an image {text}")
-    texts = _local_draws(trial)
-    found = f"{'; '.join(texts)}: several workers do not compute what one computes"
-    yield Line("random layers", "note" if texts else "ok", found if texts else "all draw for the global batch")
+    found = f"{'; '.join(draws)}: several workers do not compute what one computes"
+    yield Line("random layers", "note" if draws else "ok", found if draws else "all draw for the global batch")
 
 
 def _local_draws(trial: TrialConfig) -> list[str]:
@@ -391,7 +503,9 @@ def _on_ranks(trial: TrialConfig, world_size: int) -> dict[str, Tensor]:
         program = f"from {__name__} import run_rank; run_rank()"
         command = [sys.executable, "-c", program, folder, str(world_size)]
         ranks = [
-            subprocess.Popen([*command, str(rank)], cwd=folder, stderr=subprocess.PIPE, text=True)
+            subprocess.Popen(
+                [*command, str(rank)], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            )
             for rank in range(world_size)
         ]
         try:
@@ -420,7 +534,7 @@ def run_rank() -> None:
         trial = TrialConfig.model_validate(given["trial"])
         session = TrialSession(trial, _random_images(trial), Ranks.current(torch.device("cpu")), torch.float64)
         metrics = session.train_epoch()
-    except Exception as error:  # the last line of the process is what the user reads
+    except FAILURES as error:  # the last line of the process is what the user reads
         raise SystemExit(str(error) if isinstance(error, UserError) else said(error)) from None
     losses = {key: torch.tensor(value, dtype=torch.float64) for key, value in metrics.items() if "loss" in key}
     state = session.state_dict()

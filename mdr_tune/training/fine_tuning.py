@@ -36,8 +36,15 @@ def freeze(backbone: Backbone, config: BackboneConfig) -> list[nn.Module]:
         return [backbone]
     frozen = frozen_blocks(backbone, config.train)
     for parameter, block in block_of_parameters(backbone).items():
-        parameter.requires_grad_(block >= frozen)
+        if block < frozen:
+            parameter.requires_grad_(False)
     return backbone.list_blocks()[:frozen]
+
+
+def freeze_idle(backbone: Backbone) -> None:
+    """Turn off the gradients of the parameters of `backbone` that get none in training; DDP would wait for them."""
+    for name in backbone.idle_parameters:
+        backbone.get_parameter(name).requires_grad_(False)
 
 
 def block_of_parameters(backbone: Backbone) -> dict[nn.Parameter, int]:

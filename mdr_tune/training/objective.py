@@ -60,7 +60,8 @@ class Objective(nn.Module):
         self.memory: CrossBatchMemory | None = None
         if config.memory is not None:
             self.memory_settings = config.memory
-            self.memory = CrossBatchMemory(config.memory.size, embedding_size)
+            most = config.memory.added(config.epochs, config.iterations_per_epoch, config.batch.size)
+            self.memory = CrossBatchMemory(config.memory.size, embedding_size, most)
 
     def forward(
         self, embeddings: torch.Tensor, labels: Labels, generator: torch.Generator, epochs_done: float = 0.0

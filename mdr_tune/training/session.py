@@ -25,7 +25,7 @@ from mdr_tune.training.batch_norm import synchronize_batch_norm
 from mdr_tune.training.collapse import distance_moments, is_collapsed
 from mdr_tune.training.evaluate import EVALUATION_BATCH, evaluate
 from mdr_tune.training.examine import examine
-from mdr_tune.training.fine_tuning import freeze
+from mdr_tune.training.fine_tuning import freeze, freeze_idle
 from mdr_tune.training.finite import FiniteNumbers, TrialDiverged
 from mdr_tune.training.fixed_views import FixedViews
 from mdr_tune.training.frozen_backbone import BackboneRecipe, fingerprint, load_model_state, state_of
@@ -109,6 +109,7 @@ class TrialSession:
         self._sampler = BatchSampler(train.labels, config.batch.size, config.batch.images_per_class, config.seed)
         self._miner_generator = torch.Generator().manual_seed(derive_seed("miner", config.seed))
         self._optimizer = make_optimizer(config.optimizer, self.model, self.objective)
+        freeze_idle(self.model.backbone)  # the optimiser keeps them, as in older checkpoints, and skips them
         self._thawed = [parameter for parameter in self.model.backbone.parameters() if parameter.requires_grad]
         self._parallel_model: nn.Module | None = None
         self._learning_rates: dict[str, float] = {}
@@ -220,7 +221,7 @@ class TrialSession:
             self._parallel_model = None  # the old one must not see gradients of the new one
             for parameter in changed:
                 parameter.requires_grad_(not is_frozen)
-            self._parallel_model = _data_parallel(self.model, self.ranks)
+            self._parallel_model = _data_parallel(self.model, self.ranks, backbone.skips_parameters)
 
     def prepare_features(self, progress: Progress = no_progress) -> None:
         """Compute the features of a frozen backbone that the epochs need, if they are kept and missing.
@@ -450,9 +451,10 @@ def _augmentation(config: TrialConfig) -> Augmentation:
     return config.chosen_augmentation.build(config.data.chosen_image_size)
 
 
-def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
+def _data_parallel(model: nn.Module, ranks: Ranks, skips_parameters: bool) -> nn.Module:
     """Return `model`, wrapped in DDP if there are several `ranks`.
 
+    `skips_parameters` says whether a parameter may get no gradient in a step; DDP then looks for such parameters.
     DDP does not synchronise buffers, since those of BatchNorm are equal on all ranks anyway. Older versions of torch
     have another name for this argument.
     """
@@ -461,6 +463,7 @@ def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
     known = inspect.signature(DistributedDataParallel.__init__).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options: dict[str, Any] = {"process_group": ranks.group, "gradient_as_bucket_view": True, name: False}
+    options["find_unused_parameters"] = skips_parameters
     return DistributedDataParallel(model, **options)
 
 

@@ -1,7 +1,9 @@
 """Check the arguments that a sweep file gives to the user's own class or function against its signature."""
 
+import contextlib
 import functools
 import inspect
+import io
 import json
 import math
 import typing
@@ -11,9 +13,13 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from mdr_tune.util.import_path import CodeError, defined_at, said
+from mdr_tune.util.import_path import FAILURES, CodeError, defined_at, said
 
 REQUIRED = inspect.Parameter.empty
+_BATCHES = ("images", "image", "embeddings", "embedding", "features", "inputs", "x")
+"""Names of the first parameter of a function that computes something from a batch."""
+_called: set[str] = set()
+"""Calls that `call` has made in this process."""
 
 
 class ArgumentProblem(CodeError):  # noqa: N818 - a CodeError that knows its argument
@@ -52,6 +58,8 @@ class CallArguments(NamedTuple):
             CodeError: A required argument is missing.
         """
         missing = [key for key, default in self.defaults.items() if default is REQUIRED and key not in arguments]
+        if missing and missing[0] in _BATCHES and not inspect.isclass(self.function):
+            raise CodeError(_computes_itself(name, self.function, missing))
         if missing:
             example = ", ".join(f"{key}: ..." for key in missing)
             raise CodeError(
@@ -75,6 +83,33 @@ class CallArguments(NamedTuple):
             text = f"{value!r} (text)" if isinstance(value, str) else repr(value)
             message = f"expected {expected}{defined_at(self.function)}, got {text}"
             raise ArgumentProblem(key, message) from None
+
+
+def _computes_itself(name: str, function: Callable[..., Any], taken: list[str]) -> str:
+    """Return the message for a `function` that takes a batch, in place of the arguments of a sweep file."""
+    short, given = name.rpartition(":")[2], ", ".join(taken)
+    return (
+        f"{name}{defined_at(function)} takes ({given}) itself: name a class whose objects do, or a function that makes "
+        f"one. Write class {short.title().replace('_', '')}(torch.nn.Module): def forward(self, {given}): return "
+        f"{short}({given})"
+    )
+
+
+def call(name: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """Return what the user's `function`, with the import path `name`, returns for `arguments`.
+
+    What it prints is shown for the first of equal calls in a process. Its errors are raised as CodeError.
+    """
+    shown = f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
+    hushed = contextlib.redirect_stdout(io.StringIO()) if shown in _called else contextlib.nullcontext()
+    _called.add(shown)
+    try:
+        with hushed:
+            return function(**arguments)
+    except CodeError:
+        raise
+    except FAILURES as error:
+        raise CodeError(f"{shown} fails: {said(error)}") from None
 
 
 @functools.lru_cache(maxsize=1024)

@@ -33,6 +33,10 @@ _scanned: set[str] = set()
 """Names of the user's modules whose files were searched for imports."""
 
 
+FAILURES = (Exception, SystemExit)
+"""What the user's code may raise when it is called, and what becomes a message to the user."""
+
+
 class CodeError(UserError, ValueError):  # a ValueError, which pydantic takes from a validator
     """The user's own code cannot be imported or used. The text has the file and line of that code where it is known."""
 
@@ -126,7 +130,7 @@ def import_named(path: str) -> Callable[..., Any]:
             or an installed module has the same name. The message says what to change.
     """
     if _FORM.fullmatch(path) is None:
-        raise CodeError(f"{path!r} is no import path: write package.module:name, such as my_losses:SoftTriple")
+        raise CodeError(f"{path!r} is no import path: {instead_of(path)}")
     module_name, _, name = path.partition(":")
     top = module_name.partition(".")[0]
     place = own_place(top)
@@ -221,13 +225,31 @@ def _imports_in(module: str, file: Path) -> Iterator[str]:
 def _import(path: str, module_name: str) -> Any:
     try:
         return importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # whatever the user's code raises
+    except FAILURES as error:
         if isinstance(error, ModuleNotFoundError) and _names(module_name, error.name):
             raise CodeError(f"{path}: {_not_found(module_name, str(error.name))}") from None
         missing = isinstance(error, ModuleNotFoundError)
         fix = ": install it, on all nodes of a cluster" if missing else ""
-        what = f"it calls exit({error.code})" if isinstance(error, SystemExit) else said(error)
-        raise CodeError(f"{path}: {module_name} cannot be imported: {what}{fix}") from None
+        raise CodeError(f"{path}: {module_name} cannot be imported: {said(error)}{fix}") from None
+
+
+def instead_of(text: str) -> str:
+    """Return what to write instead of `text`, which is no import path: a file, `a.b.c` in place of `a.b:c`, or else.
+
+    Example:
+        >>> instead_of("code/mine.py:Encoder")
+        'write mine:Encoder, and name its folder: code: code, or --code code'
+    """
+    file, colon, name = text.partition(":")
+    path = Path(file)
+    if path.suffix == ".py" or "/" in file:
+        place = path.parent
+        folder = "" if place == Path() else f", and name its folder: code: {place}, or --code {place}"
+        return f"write {path.stem}:{name or 'NAME'}{folder}"
+    module, _, last = text.rpartition(".")
+    if not colon and _FORM.fullmatch(f"{module}:{last}"):
+        return f"write {module}:{last}"
+    return "write package.module:name, such as my_losses:SoftTriple"
 
 
 def _names(module_name: str, missing: str | None) -> bool:
@@ -243,6 +265,7 @@ def _not_found(module_name: str, missing: str) -> str:
     else:
         places = list(_folders)
         where = f"in {', '.join(map(str, places))}, nor is one installed" if places else "installed"
+        where += ", or on PYTHONPATH"
     near = did_you_mean(last, sorted({name for place in places for name in _modules_in(place)}))
     fix = near or ("" if package else " Name its folder: code: DIR, or --code DIR.")
     text = f"there is no module {missing!r} {where}.{fix}"
@@ -271,7 +294,13 @@ def said(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
     text = " ".join(str(error).split())
-    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    what = (
+        f"it calls exit({text})"
+        if isinstance(error, SystemExit)
+        else f"{type(error).__name__}: {text}"
+        if text
+        else type(error).__name__
+    )
     places = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     own = [
         place for place in places if any(place[0].is_relative_to(folder) for folder in _folders) and _is_own(place[0])

@@ -109,6 +109,41 @@ class WrongPairs:
     def __call__(self, embeddings, labels):
         first = torch.arange(len(labels) - 1)
         return first, first + 1, first
+
+
+class Detached(Encoder):
+    def forward(self, images):
+        return super().forward(images).detach()
+
+
+class LeftIn(Encoder):
+    def __init__(self):
+        super().__init__()
+        self.trunk, self._fc = nn.Linear(3, 4), nn.Linear(4, 10)
+
+    def forward(self, images):
+        return super().forward(images)
+
+
+class Behind(LeftIn):
+    def forward(self, images):
+        with torch.no_grad():
+            more = self.trunk(images.mean((2, 3)))
+        return super().forward(images) + more
+
+
+class NoParameters(nn.Module):
+    def forward(self, images):
+        return nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
+
+
+class Leaves(nn.Module):
+    def forward(self, images):
+        raise SystemExit("no licence")
+
+
+def mean(embeddings, labels):
+    return embeddings.mean()
 """
 CASES = {  # section of the trial, search space, place, message
     "no module": ("backbone: my_model:Encoder", "{}", "3: trial.backbone.name", r"Did you mean 'my_models'\?"),
@@ -196,6 +231,31 @@ CASES = {  # section of the trial, search space, place, message
         r"my_models\.py:75: RuntimeError: mat1 and",
     ),
     "another signature": ("loss: my_models:Images", "{}", "3: trial.loss.name", r"must take \(embeddings, labels\)"),
+    "a loss that computes itself": (
+        "loss: my_models:mean",
+        "{}",
+        "3: trial.loss.name",
+        r"\(embeddings, labels\) itself",
+    ),
+    "a network without a gradient": (
+        "backbone: my_models:Detached",
+        "{}",
+        "3: trial.backbone.name",
+        r"no gradient, so that it would never learn: is there a detach\(\)",
+    ),
+    "a network that exits": ("backbone: my_models:Leaves", "{}", "3: trial.backbone.name", r"calls exit\(no licence\)"),
+    "nothing to train": (
+        "backbone: my_models:NoParameters\n  embedding: {head: identity, size: null}",
+        "{}",
+        "3: trial.backbone.name",
+        r"NoParameters has no parameters with a gradient, and embedding\.head: identity has none",
+    ),
+    "blocks that take no part": (
+        "backbone: {name: my_models:LeftIn, train: {last_blocks: 1}}",
+        "{}",
+        "3: trial.backbone.train",
+        r"last_blocks 1 trains nothing of my_models:LeftIn",
+    ),
     "a miner of another form": (
         "miner: my_models:Miner",
         "{}",
@@ -260,6 +320,31 @@ def test_the_plan_says_what_was_decided(folder: Path, capsys: pytest.CaptureFixt
     assert "have no statistics yet: batch_norm auto is synced" in text
     assert "no attribute mean and no std: images are normalised as ImageNet's" in text
     assert "trial.backbone: Noisy draws random numbers for each worker's own images" in text
+
+
+@pytest.mark.parametrize(
+    ("network", "noted"),
+    [
+        (
+            "LeftIn",
+            "trunk.weight, trunk.bias, _fc.weight and _fc.bias take no part in the features, and are not trained",
+        ),
+        (
+            "{name: my_models:Behind, train: none}",
+            "get no gradient, behind a detach() or no_grad(), and are not trained",
+        ),
+        ("{name: my_models:Detached, train: none}", "the head, "),
+        ("{name: my_models:NoParameters, train: none}", "has no parameters with a gradient: nothing of it is trained"),
+    ],
+)
+def test_what_is_not_trained_is_in_the_plan(
+    folder: Path, capsys: pytest.CaptureFixture[str], network: str, noted: str
+) -> None:
+    name = network if network.startswith("{") else f"my_models:{network}"
+    (folder / "sweep.yaml").write_text(SWEEP.format(section=f"backbone: {name}", space="{}"))
+    code, text = run(capsys, "--dry-run")
+    assert code == 0, text
+    assert noted in text
 
 
 def test_a_network_that_brings_trained_weights_has_none_to_download(

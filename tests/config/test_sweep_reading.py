@@ -215,6 +215,16 @@ def test_a_bad_set_is_named(tmp_path: Path, override: str, what: str) -> None:
         ("trial.precision=[fp32, bf16]", "write them under space, as precision: [fp32, bf16]"),
         ("trial.mdr.levels=[[0], [-3, 3]]", "write them under space, as mdr.levels: [[...], [...]]"),
         ("space.lr={uniform: [0, 1]}", "space.lr: is no key of a trial. Did you mean optimizer.learning_rate?"),
+        (
+            "trial.backbone.warmup_epochs=2",
+            "unknown key. Did you mean trial.backbone.frozen_epochs or trial.mdr.warmup",
+        ),
+        ("trial.warmup_epochs=2", "trial.mdr.warmup_epochs or trial.backbone.frozen_epochs or trial.optimizer.sch"),
+        (
+            "space.warmup_epochs=[0, 2]",
+            "no key of a trial. Did you mean mdr.warmup_epochs or backbone.frozen_epochs or",
+        ),
+        ("space.backbone.warmup_epochs=[0, 2]", "no key of a trial. Did you mean backbone.frozen_epochs or"),
         ("space.size=[16, 32]", "is no key of a trial. Did you mean batch.size or memory.size or embedding.size?"),
         ("start_from=[{levels: [0]}]", "start_from.0: levels is not searched: it is none of loss.margin, mdr.levels,"),
         ("start_from=[{lr: 1}, {levels: [0]}]", "mdr.weight. Did you mean mdr.levels?"),

@@ -49,6 +49,11 @@ RESCALED = "embedding.mode rescale, where the mean distance of a batch is 1"
         (["trial.memory={size: 1600}", "trial.memory.start_epoch=0.5"], []),
         (["trial.memory={start_epoch: 2}"], ["trial.memory.start_epoch: 2, of 2 epochs: it is never used"]),
         (
+            ["space.mdr.weight=null", "trial.mdr=null", "trial.memory={mdr: both}"],
+            ["trial.memory.mdr: both does nothing beside mdr: null"],
+        ),
+        (["space.mdr.weight=null", "trial.memory={mdr: both}", "space.mdr=[null, {weight: 0.2}]"], []),
+        (
             ["trial.memory={start_epoch: 0}", "space.memory.size={choice: [400, 1601, 3201]}"],
             [
                 "trial.memory.size: 1,601 is more than the 1,600 images of an epoch: once the memory is full, its "

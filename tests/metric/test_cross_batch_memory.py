@@ -51,6 +51,21 @@ def test_the_memory_is_a_queue_that_the_state_dict_holds():
         assert other.share_filled == memory.share_filled == 100 * len(expected) / 7
 
 
+def test_room_is_made_for_what_is_added_and_older_states_have_more():
+    """States are read into a memory with room for fewer, and for more."""
+    whole, small = CrossBatchMemory(1000, 2), CrossBatchMemory(1000, 2, most=6)
+    for step in range(2):
+        batch, labels = torch.randn(3, 2, generator=seeded(step)), torch.arange(3) + 10 * step
+        for memory in (whole, small):
+            memory.add(batch, labels)
+        assert all(map(torch.equal, small.recall(batch, "none"), whole.recall(batch, "none")))
+        assert small.share_filled == whole.share_filled == 100 * 3 * (step + 1) / 1000
+        for one, other in ((whole, CrossBatchMemory(1000, 2, most=6)), (small, CrossBatchMemory(1000, 2))):
+            other.load_state_dict(one.state_dict())
+            assert all(map(torch.equal, other.recall(batch, "none"), one.recall(batch, "none")))
+    assert len(small.embeddings) == 6
+
+
 @pytest.mark.parametrize("mode", ["rescale", "l2", "none"])
 def test_what_is_remembered_is_scaled_as_the_batch(mode):
     memory = CrossBatchMemory(6, D)

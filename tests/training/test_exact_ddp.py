@@ -130,6 +130,11 @@ TRIALS = {
         "optimizer": {"name": "sgd", "learning_rate": 1e-3},
         "epochs": 3,
     },
+    "own-network-with-idle-and-skipped-parameters": {
+        **TRIAL,
+        "backbone": {"name": "tests.own_components:Classifier", "frozen_epochs": 1},
+        "optimizer": {"name": "sgd", "learning_rate": 1e-3, "weight_decay": 0.1},
+    },
     "bf16": {**TRIAL, "precision": "bf16"},
     **{
         f"{kind}-{name}": {**FEW, **keys, "backbone": {"name": name, **arguments, **backbone}}

@@ -66,7 +66,7 @@ def test_what_is_there_is_imported(folder: Path) -> None:
     [
         (
             "my_loses:SoftTriple",
-            r"there is no module 'my_loses' in .*, nor is one installed\. Did you mean 'my_losses'",
+            r"there is no module 'my_loses' in .*, nor is one installed, or on PYTHONPATH\. Did you mean 'my_losses'",
         ),
         ("pack.model:make", r"there is no module 'pack\.model' in .*pack\. Did you mean 'models'\?"),
         ("zzz:make", r"there is no module 'zzz' .* Name its folder: code: DIR, or --code DIR"),
@@ -76,7 +76,7 @@ def test_what_is_there_is_imported(folder: Path) -> None:
         ("broken:f", r"broken cannot be imported: .*/broken\.py:5: ZeroDivisionError: division by zero$"),
         ("wrong:f", r"wrong cannot be imported: .*/wrong\.py:4: SyntaxError: invalid syntax"),
         ("needs:f", r"needs\.py:1: ModuleNotFoundError: No module named 'nothing_of_that_name': install it"),
-        ("exits:f", r"exits cannot be imported: it calls exit\(3\)"),
+        ("exits:f", r"exits cannot be imported: .*exits\.py:1: it calls exit\(3\)"),
         ("yaml:f", r"yaml\.py has the name of the installed package yaml .*: rename your file"),
         ("random:f", r"random\.py has the name of Python's own module random"),
         ("a b:f", r"is no import path: write package\.module:name"),

@@ -17,9 +17,9 @@ import torch
 
 from mdr_tune.data.dataset import SPLIT_NAMES, ImageDataset, Images, ImageSplit, OpenedDataset
 from mdr_tune.data.listings.class_split import draw_classes
-from mdr_tune.util.call_arguments import call_arguments
+from mdr_tune.util.call_arguments import call, call_arguments
 from mdr_tune.util.errors import UserError
-from mdr_tune.util.import_path import CodeError, defined_at, import_named, said
+from mdr_tune.util.import_path import FAILURES, CodeError, defined_at, import_named, said
 
 _HASHED_AT_ONCE = 1024
 
@@ -43,10 +43,10 @@ def open_imported(name: str, arguments: Mapping[str, Any], validation: Mapping[s
 def _open(name: str, function: Callable[..., Any], arguments: str, validation: str) -> OpenedDataset | CodeError:
     try:
         given = call_arguments(function).check(name, json.loads(arguments))
+        source = call(name, function, given)
         try:
-            source = function(**given)
             parts = {split: source.split(split) for split in SPLIT_NAMES}
-        except Exception as error:  # whatever the user's code raises
+        except FAILURES as error:
             raise CodeError(f"{name} fails: {said(error)}") from None
         where = f"{name}{defined_at(type(source).split)}"
         splits: dict[str, tuple[Any, np.ndarray]] = {
