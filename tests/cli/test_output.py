@@ -159,7 +159,7 @@ def test_the_command_that_answers_with_seeds_can_be_pasted(
     outcome = outcome_of()
     outcome.result.best["mdr"].config |= {"mdr": {"weight": 0.13}}
     lines = printed_result(200, plan, outcome)
-    at = lines.index("Is it real? The best MDR trial and its baselines with 8 seeds, paired by seed:")
+    at = lines.index("Is it real? The best MDR trial and its baselines with 8 seeds each, paired by seed:")
     words = shlex.split(lines[at + 1])
     assert words[:2] == ["python", "launch.py"]
     again = make_launch_plan(make_launch_parser().parse_args([*words[2:], "--dry-run"]))

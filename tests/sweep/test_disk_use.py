@@ -44,7 +44,12 @@ def test_a_checkpoint_is_about_as_large_as_is_said(optimizer: dict[str, Any]) ->
 
 
 def test_the_memory_is_counted() -> None:
-    config = {"batch": {"size": 16}, "iterations_per_epoch": 1, "embedding": {"size": 64}, "memory": {"size": 50_000}}
+    config = {
+        "batch": {"size": 16},
+        "iterations_per_epoch": 1000,
+        "embedding": {"size": 64},
+        "memory": {"size": 50_000},
+    }
     session = TrialSession.from_config(TrialConfig.model_validate(config))
     file = io.BytesIO()
     torch.save(session.state_dict(), file)
