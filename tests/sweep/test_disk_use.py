@@ -38,13 +38,15 @@ def test_a_checkpoint_is_about_as_large_as_is_said(optimizer: dict[str, Any]) ->
 
 
 def test_the_memory_is_counted() -> None:
-    config = {"batch": {"size": 16}, "iterations_per_epoch": 1, "embedding": {"size": 64}, "memory": {"size": 50_000}}
+    config = {"batch": {"size": 16}, "iterations_per_epoch": 500, "embedding": {"size": 64}, "memory": {"size": 50_000}}
     session = TrialSession.from_config(TrialConfig.model_validate(config))
     file = io.BytesIO()
     torch.save(session.state_dict(), file)
     assert checkpoint_bytes(session.config) == pytest.approx(file.tell(), rel=0.1)
     without = session.config.model_copy(update={"memory": None})
     assert checkpoint_bytes(session.config) - checkpoint_bytes(without) == 50_000 * (64 * 4 + 8)
+    larger = TrialConfig.model_validate({**config, "memory": {"size": 10**9}})  # a trial adds 7 epochs of 500 batches
+    assert checkpoint_bytes(larger) - checkpoint_bytes(without) == (7 * 500 + 1) * 16 * (64 * 4 + 8)
 
 
 def test_the_plan_says_what_checkpoints_may_come_to(tmp_path: Path) -> None:
