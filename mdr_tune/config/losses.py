@@ -479,6 +479,12 @@ class ImportedLossConfig(Loss, OpenModel):
         """True if the loss takes pairs or triplets, a third argument of its `forward`."""
         return self._facts().takes_mined
 
+    def note(self) -> str:
+        """Return a note for the plan if the loss trains nothing for random embeddings; else ``."""
+        from mdr_tune.metric.imported_loss import loss_note
+
+        return loss_note(self.name, self.arguments())
+
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
         """Return the user's loss in an adapter, which checks that each value is one number with a gradient."""
         from mdr_tune.metric.imported_loss import build_imported_loss

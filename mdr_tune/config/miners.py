@@ -152,6 +152,12 @@ class ImportedMinerConfig(Miner, OpenModel):
         taken = arguments_of(self.name)
         return list({**({} if taken is None else taken.defaults), **self.arguments()})
 
+    def note(self) -> str:
+        """Return a note for the plan if the miner chooses nothing of random embeddings; else ``."""
+        from mdr_tune.metric.imported_miner import miner_note
+
+        return miner_note(self.name, self.arguments())
+
     def build(self) -> "BuiltMiner":
         """Return the user's miner in an adapter, which checks the indices that the miner returns."""
         from mdr_tune.metric.imported_miner import build_imported_miner

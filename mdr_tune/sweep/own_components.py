@@ -72,12 +72,8 @@ def _notes(sweep: SweepConfig) -> Iterator[str]:
 def _notes_on_metric(sweep: SweepConfig) -> Iterator[str]:
     for section in ("loss", "miner"):
         for one in section_variants(sweep.trial, sweep.space, section):
-            if is_import_path(one.name):
-                from mdr_tune.metric.imported_loss import loss_note  # here: they import torch
-                from mdr_tune.metric.imported_miner import miner_note
-
-                note = (loss_note if section == "loss" else miner_note)(one.name, one.arguments())
-                yield from [note] if note else []
+            if is_import_path(one.name) and (note := one.note()):
+                yield note
 
 
 def recorded_components(sweep: SweepConfig, code: UserCode | None) -> dict[str, Any]:

@@ -132,6 +132,16 @@ class Behind(LeftIn):
         return super().forward(images) + more
 
 
+class Zero(Mean):
+    def forward(self, embeddings, labels):
+        return 0 * super().forward(embeddings, labels)
+
+
+class NoPairs:
+    def __call__(self, embeddings, labels):
+        return labels[:0], labels[:0], labels[:0]
+
+
 class NoParameters(nn.Module):
     def forward(self, images):
         return nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
@@ -334,13 +344,15 @@ def test_the_plan_says_what_was_decided(folder: Path, capsys: pytest.CaptureFixt
             "get no gradient, behind a detach() or no_grad(), and are not trained",
         ),
         ("{name: my_models:Detached, train: none}", "the head, "),
+        ("conv4\n  loss: my_models:Zero", "my_models:Zero: the loss has a gradient of 0 for all random embeddings"),
+        ("conv4\n  miner: my_models:NoPairs", "my_models:NoPairs: the miner chooses no pair or triplet of random emb"),
         ("{name: my_models:NoParameters, train: none}", "has no parameters with a gradient: nothing of it is trained"),
     ],
 )
 def test_what_is_not_trained_is_in_the_plan(
     folder: Path, capsys: pytest.CaptureFixture[str], network: str, noted: str
 ) -> None:
-    name = network if network.startswith("{") else f"my_models:{network}"
+    name = network if network.startswith(("{", "conv4")) else f"my_models:{network}"
     (folder / "sweep.yaml").write_text(SWEEP.format(section=f"backbone: {name}", space="{}"))
     code, text = run(capsys, "--dry-run")
     assert code == 0, text

@@ -1,25 +1,19 @@
 """What a launch takes on the disk."""
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.data.vectors import write_vectors
 from mdr_tune.lanes.lane_resources import LaneResources
-from mdr_tune.sweep.disk_use import checkpoint_bytes, describe_checkpoints, describe_features, describe_used
+from mdr_tune.sweep.disk_use import checkpoint_bytes, describe_checkpoints, describe_used
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.prepare import content_if_read
 from mdr_tune.sweep.stores import Stores
-from mdr_tune.training.frozen_features import about_features
 from mdr_tune.training.session import TrialSession
-from mdr_tune.util.disk_space import format_bytes
 from mdr_tune.util.sqlite_address import sqlite_url
 from tests.sweep.make import make_sweep
 
@@ -44,18 +38,15 @@ def test_a_checkpoint_is_about_as_large_as_is_said(optimizer: dict[str, Any]) ->
 
 
 def test_the_memory_is_counted() -> None:
-    config = {
-        "batch": {"size": 16},
-        "iterations_per_epoch": 1000,
-        "embedding": {"size": 64},
-        "memory": {"size": 50_000},
-    }
+    config = {"batch": {"size": 16}, "iterations_per_epoch": 500, "embedding": {"size": 64}, "memory": {"size": 50_000}}
     session = TrialSession.from_config(TrialConfig.model_validate(config))
     file = io.BytesIO()
     torch.save(session.state_dict(), file)
     assert checkpoint_bytes(session.config) == pytest.approx(file.tell(), rel=0.1)
     without = session.config.model_copy(update={"memory": None})
     assert checkpoint_bytes(session.config) - checkpoint_bytes(without) == 50_000 * (64 * 4 + 8)
+    larger = TrialConfig.model_validate({**config, "memory": {"size": 10**9}})  # a trial adds 7 epochs of 500 batches
+    assert checkpoint_bytes(larger) - checkpoint_bytes(without) == (7 * 500 + 1) * 16 * (64 * 4 + 8)
 
 
 def test_the_plan_says_what_checkpoints_may_come_to(tmp_path: Path) -> None:
@@ -63,35 +54,10 @@ def test_the_plan_says_what_checkpoints_may_come_to(tmp_path: Path) -> None:
     text = describe_checkpoints(plan_of(tmp_path, trial={"backbone": RESNET, "epochs": 8}, search={"trials": 5}))
     assert text is not None
     assert text.startswith("up to 2.7 GB: 4 of 135 MB for each of 5 trials, those in MLflow included, ")
-    finals = {"trials": 5, "seeds_per_trial": 3, "finalists": 2}
-    text = describe_checkpoints(plan_of(tmp_path, trial={"backbone": RESNET}, search=finals))
-    assert "for each of 9 trials" in (text or "")
     at_server = plan_of(tmp_path, "http://127.0.0.1:1", trial={"backbone": RESNET, "epochs": 8}, checkpoints="all")
     assert "8 of 135 MB" in (describe_checkpoints(at_server) or "")
     short = plan_of(tmp_path, trial={"backbone": "conv4", "epochs": 1}, space={"backbone": ["conv4", RESNET]})
     assert "2 of 135 MB" in (describe_checkpoints(short) or "")
-
-
-def test_the_plan_says_which_features_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MDR_TUNE_CACHE", str(tmp_path))
-    folder, backbone = tmp_path / "features", {"name": "conv4", "train": "none", "views": 2}
-    plan = plan_of(tmp_path, trial={"backbone": backbone, "embedding": {"size": 8}}, space={"embedding.size": [8, 16]})
-    size = (2 * 692 + 207) * 12 * 256 * 4
-    once = f"conv4: {format_bytes(size)} in {folder}, computed once, by the first trial that needs them; "
-    assert describe_features(plan) == [f"{once}0 of 2 files there"]
-    seeds = plan_of(tmp_path, trial={"backbone": backbone}, search={"trials": 5, "seeds_per_trial": 2})
-    assert describe_features(seeds) == [f"{once}0 of 4 files there".replace(format_bytes(size), format_bytes(2 * size))]
-    assert describe_features(plan_of(tmp_path, trial={"backbone": "conv4"})) == []
-
-    folder.mkdir()
-    content = content_if_read(plan.sweep.trial.data)
-    for split in ("training", "validation"):
-        write_vectors(folder / f"{split}.npy", 1, 1, [np.zeros((1, 1))])
-        about = {**about_features(plan.sweep.trial, split, "cpu"), "content": content}
-        (folder / f"{split}.json").write_text(json.dumps(about))
-    assert describe_features(plan) == [f"conv4: {format_bytes(size)} in {folder}, all there"]
-    (folder / "training.npy").unlink()
-    assert describe_features(plan)[0].endswith("features, 1 of 2 files there")
 
 
 def test_what_is_there_is_counted(tmp_path: Path) -> None:
