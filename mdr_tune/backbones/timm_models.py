@@ -73,10 +73,14 @@ def _config(name: str) -> Any:
 
 
 def usual_images(name: str) -> str:
-    """Return a text on how timm resizes images for the model `name`: filter, size and share that is cut out."""
+    """Return a text on how timm resizes images for the model `name`: filter, size and share that is cut out.
+
+    It has the keys of a data set that give the same size and share.
+    """
     data = timm.data.resolve_data_config({}, pretrained_cfg=_config(name).to_dict())
     size, share, mode = data["input_size"][-1], data["crop_pct"], data["crop_mode"]
-    return f"{data['interpolation']} resampling, {size}x{size} pixels, crop_pct {share:g} ({mode})"
+    keys = f"data.image_size: {size} and data.resize: {round(size / share)} give this size and share"
+    return f"{data['interpolation']} resampling, {size}x{size} pixels, crop_pct {share:g} ({mode}; {keys})"
 
 
 def _create(name: str, **options: Any) -> nn.Module:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,16 @@ from PIL import Image
 
 from mdr_tune.cli.launch import main
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.sweep.prepare import check_data, left_to_launch, missing_data, naming, paths_of, prepare_data
+from mdr_tune.data import open_data
+from mdr_tune.sweep.prepare import (
+    check_data,
+    left_to_launch,
+    missing_data,
+    naming,
+    paths_of,
+    prepare_data,
+    resize_notes,
+)
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.progress import no_progress
 from tests.data.published.layouts import picture
@@ -51,6 +61,30 @@ def refused(sweep: SweepConfig) -> str:
     with pytest.raises(UserError) as caught:
         prepare_data(sweep, no_progress)
     return str(caught.value)
+
+
+def test_the_note_on_resizing_names_the_keys() -> None:
+    """timm's configuration says 224 pixels, crop_pct 0.9."""
+    sweep = sweep_of({"name": "cub200", "resize": 256}, backbone="timm.vit_small_patch16_224")
+    (note,) = resize_notes(sweep)
+    assert "bicubic resampling" in note
+    assert "data.image_size: 224 and data.resize: 249 give this size and share" in note
+
+
+def test_decoded_images_are_read_from_a_cache_that_can_only_be_read(
+    images: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MDR_TUNE_CACHE", str(small_disk))
+    ways = [
+        sweep_of({**folder_of(images), **keys}) for keys in ({}, {"cache": False}, {"resize": 9, "corrupt": "skip"})
+    ]
+    for way in ways[:2]:
+        prepare_data(way, no_progress)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    monkeypatch.setattr(open_data, "_opened", {})  # as in another process
+    for way in ways[:2]:
+        prepare_data(way, no_progress)
+    assert "Read-only file system" in refused(ways[2])
 
 
 def test_nothing_is_missing_of_what_is_there(images: Path) -> None:
