@@ -14,7 +14,13 @@ SETTINGS = {
     "baselines": "[]",
     "trial.epochs": "1",
     "trial.iterations_per_epoch": str(ITERATIONS_PER_EPOCH),
+    "trial.backbone": "conv4",  # trained as a whole, as on the other side
+    "trial.augmentation": "auto",
+    "trial.embedding": "{size: 128, mode: rescale}",
+    "trial.optimizer": "{learning_rate: 3e-3}",
     "search.scheduler": "none",
+    "search.seeds_per_trial": "1",
+    "search.finalists": "null",
     "resources.workers_per_trial": str(WORKERS_PER_TRIAL),
     "resources.lanes": "1",
     "resources.gpus_per_worker": "0",
