@@ -169,7 +169,7 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     arguments = ["--space", str(file), "--dry-run", "--storage", str(tmp_path / "runs")]
-    if file.name in ("own_images.yaml", "timm_frozen.yaml"):
+    if file.name in ("own_images.yaml", "ablation_own_images.yaml", "timm_frozen.yaml"):
         arguments += ["--set", f"trial.data.root={folder_of_images(tmp_path_factory.mktemp('own'))}"]
     if file.name == "features.yaml":
         arguments += ["--set", f"trial.data.file={file_of_vectors(tmp_path_factory.mktemp('own'))}"]
