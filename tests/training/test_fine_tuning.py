@@ -190,3 +190,22 @@ def test_an_exported_model_is_the_trained_one(embedding: dict[str, Any]) -> None
 def test_a_head_with_all_parts_trains_in_half_precision(precision: str) -> None:
     one, other = new_session(embedding=MLP), new_session(embedding=MLP, precision=precision)
     assert other.train_epoch()["train/loss"] == pytest.approx(one.train_epoch()["train/loss"], rel=0.2)
+
+
+def test_parameters_without_a_gradient_stay_and_a_checkpoint_of_older_versions_fits() -> None:
+    """The optimiser keeps them in its groups, as it did before they were frozen, and gives them no weight decay."""
+    config = {
+        "backbone": {"name": "tests.own_components:Classifier", "frozen_epochs": 1},
+        "optimizer": {"name": "sgd", "weight_decay": 0.5},
+        "batch": {"size": 16, "images_per_class": 4},
+        "iterations_per_epoch": 4,
+        "epochs": 2,
+    }
+    session = TrialSession.from_config(config)
+    network = session.model.backbone.network
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    for _ in range(2):
+        session.train_epoch()
+    assert len(session.state_dict()["optimizer"]["param_groups"][0]["params"]) == len(before)
+    changed = {key for key, tensor in network.state_dict().items() if not torch.equal(tensor, before[key])}
+    assert changed == {"layers.0.weight", "layers.0.bias", "more.weight", "more.bias"}
