@@ -42,6 +42,17 @@ def test_a_lane_that_ends_in_the_middle_of_a_command_is_lost_to_its_trial_which_
     asyncio.run(asyncio.wait_for(scenario(), HANG_S))
 
 
+def test_the_last_report_on_progress_is_kept_until_it_is_taken() -> None:
+    async def scenario() -> None:
+        hub = await hub_of(1)
+        await hub.report_progress("features of conv4", 64, 600)
+        await hub.report_progress("features of conv4", 128, 600)
+        assert await hub.take_progress() == ("features of conv4", 128, 600)
+        assert await hub.take_progress() is None
+
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))
+
+
 def test_the_last_lane_that_ends_ends_the_sweep() -> None:
     async def scenario() -> None:
         hub = await hub_of(2)
