@@ -294,14 +294,3 @@ def test_the_live_line_is_gone_once_finished_also_when_called_twice(clock: Clock
         status.trial_started(record("mdr-001", []))
     assert drawn.endswith("\r\x1b[1A\x1b[2K")  # the cursor goes back up and the line is erased
     assert output.getvalue() == drawn
-
-
-def test_what_came_before_an_epoch_leaves_the_live_line(clock: Clock) -> None:
-    status, _ = terminal(300, make_pace(1))
-    with status:
-        one = record("mdr-001", [])
-        status.trial_started(one)
-        status.progress("features of conv4", 64, 600)
-        assert "features of conv4: 64 of 600" in status._line().plain
-        status.epoch_finished(one)
-        assert "features" not in status._line().plain
