@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,20 @@ def glyph_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["MDR_TUNE_CACHE"]
     else:
         os.environ["MDR_TUNE_CACHE"] = before
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    """Keep the addresses of stores and clusters, and the folders of a user's code, from reaching the next test."""
+    before = {key: os.environ.get(key) for key in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
+    yield
+    for key, value in before.items():
+        if value is None:
+            os.environ.pop(key, None)
+        else:
+            os.environ[key] = value
+    if "mdr_tune.util.import_path" in sys.modules:
+        sys.modules["mdr_tune.util.import_path"].look_for_code_in([])
 
 
 @pytest.fixture

@@ -41,8 +41,10 @@ def test_copy_with_its_code(folder: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_launch_by_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, output, _ = run_command(capsys, "launch", "--space", "paper/methods_cub200", "--dry-run", "--storage", "s")
-    assert (code, "methods_cub200.yaml\n" in output) == (0, True)
+    code, output, errors = run_command(
+        capsys, "launch", "--space", "paper/methods_cub200", "--dry-run", "--storage", "s"
+    )
+    assert (code, "methods_cub200.yaml\n" in output) == (0, True), errors
     (folder / "mdr_levels").write_text((ROOT / "search_spaces" / "own_model.yaml").read_text())
     (folder / "own_model.py").write_text((ROOT / "search_spaces" / "own_model.py").read_text())
     assert launch.main(["--space", "mdr_levels", "--dry-run", "--storage", "s"]) == 0  # a file of one's own comes first

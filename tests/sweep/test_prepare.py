@@ -206,8 +206,9 @@ def test_the_file_for_own_images_runs_on_few_of_them_as_it_says(
     flags = ["--space", str(file), "--storage", str(tmp_path / "runs"), "--dry-run", *weights]
     flags += ["--set", f"trial.data.root={images}"]
     assert main(flags) == 2
-    advice = re.search(r"add (--set) (\S+)$", capsys.readouterr().err.strip())
-    assert advice is not None
+    problem = capsys.readouterr().err.strip()
+    advice = re.search(r"add (--set) (\S+)$", problem)
+    assert advice is not None, problem
     assert main([*flags, *advice.groups()]) == 0
 
 

@@ -1,10 +1,13 @@
 """What the plan says of a sweep's trials."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.data.outline import DatasetOutline, SplitOutline
 from mdr_tune.sweep.trial_settings import trial_settings
+from mdr_tune.util.import_path import look_for_code_in
 
 OUTLINE = DatasetOutline("x", SplitOutline((3, 4)), SplitOutline((5,)), SplitOutline((1000, 234), gallery=4321))
 
@@ -57,6 +60,11 @@ def test_what_is_searched_has_no_value() -> None:
     assert found["training"] == "epochs searched, iterations_per_epoch 100, batch_norm synced, seed searched"
 
 
-def test_a_network_of_the_user_s_own() -> None:
-    weights = settings({"backbone": {"name": "tests.own_components:make_features"}})["backbone"]
-    assert weights == "tests.own_components:make_features, weights as its code makes them"
+def test_a_network_of_the_user_s_own(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parents[1] / "own_components.py", tmp_path)
+    look_for_code_in([tmp_path])
+    try:
+        weights = settings({"backbone": {"name": "own_components:make_features"}})["backbone"]
+    finally:
+        look_for_code_in([])
+    assert weights == "own_components:make_features, weights as its code makes them"

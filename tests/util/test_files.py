@@ -62,12 +62,12 @@ def test_what_is_no_file_is_not_replaced_by_one(pipe: Path) -> None:
 
 def test_a_pipe_that_nobody_reads_is_not_written_to(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p")
-    with pytest.raises(UserError, match=r"--output .*/p: cannot be written \(No such device or address\)"):
+    with pytest.raises(UserError, match=r"--out .*/p: cannot be written \(No such device or address\)"):
         _write_text(tmp_path / "p", "text")
 
 
 def test_a_device_that_is_full_is_told() -> None:
-    with pytest.raises(UserError, match=r"--output /dev/full: cannot be written \(No space left on device\)"):
+    with pytest.raises(UserError, match=r"--out /dev/full: cannot be written \(No space left on device\)"):
         _write_text(Path("/dev/full"), "text")
 
 
