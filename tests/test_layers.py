@@ -263,7 +263,7 @@ def test_a_trial_actor_is_light() -> None:
 
 
 def test_a_file_is_checked_before_torch_is_imported() -> None:
-    file = Path(__file__).parents[1] / "search_spaces" / "mdr_levels.yaml"
+    file = Path(__file__).parent / "config" / "mdr_levels.yaml"  # of a network that is trained as a whole
     code = f"from mdr_tune.cli.launch import main; main(['--space', '{file}', '--dry-run'])"
     assert not imports_torch(code) or Path("/proc/driver/nvidia/version").exists()
 
