@@ -94,13 +94,7 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
     from mdr_tune.sweep.watch import LaneWatch
 
     past, search, num_seeds = plan.past, plan.sweep.search, len(plan.sweep.training_seeds)
-    gpus = plan.lanes.gpus_per_worker * plan.lanes.workers_per_lane
-    deciding = num_seeds if search.finalists is None else 1
-    rules = StopRules(
-        search.stop, plan.arms, plan.metrics[0], gpus, deciding, past.used_s, every_seed=search.seeds is not None
-    )
-    ended = {name: past.trial(name) for name, _, is_end in past.reports if is_end}
-    rules.past([*ended.values(), *(record for record in past.records if not record.ended)])
+    rules = _stop_rules(plan)
     description = LiveDescription(
         tracker.note,
         plan.metrics[0],
@@ -141,6 +135,19 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
         if not run.result.can_go_on:
             say_after_last_word(ALL_DONE)
     return outcome
+
+
+def _stop_rules(plan: Plan) -> StopRules:
+    """Return the rules that end the search of `plan` early, which know what earlier sessions of the launch did."""
+    past, search = plan.past, plan.sweep.search
+    gpus = plan.lanes.gpus_per_worker * plan.lanes.workers_per_lane
+    deciding = len(plan.sweep.training_seeds) if search.finalists is None else 1
+    rules = StopRules(
+        search.stop, plan.arms, plan.metrics[0], gpus, deciding, past.used_s, every_seed=search.seeds is not None
+    )
+    ended = {name: past.trial(name) for name, _, is_end in past.reports if is_end}
+    rules.past([*ended.values(), *(record for record in past.records if not record.ended)])
+    return rules
 
 
 def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker":
