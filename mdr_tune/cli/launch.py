@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from mdr_tune.cli.output import print_plan, print_result
+from mdr_tune.cli.output import print_plan, print_result, storage_flags
 from mdr_tune.cli.pace import Finals, Pace
 from mdr_tune.cli.spaces import shipped_or_own
 from mdr_tune.cli.status import Status
@@ -334,8 +334,7 @@ def how_to_resume(plan: Plan, out_of_budget: bool = False) -> str:
 
     `out_of_budget` says whether the sweep has used up its time or GPU hours. The command then sets a larger budget.
     """
-    storage = [] if plan.stores.storage == Path("runs").absolute() else ["--storage", str(plan.stores.storage)]
-    command = shlex.join([*launch_words(), "--resume", plan.sweep.name, *storage])
+    command = shlex.join([*launch_words(), "--resume", plan.sweep.name, *storage_flags(plan.stores)])
     if not out_of_budget:
         return f"Go on with it: {command}"
     key = "time=TIME" if plan.sweep.search.stop.time is not None else "gpu_hours=HOURS"

@@ -200,9 +200,13 @@ def seeds_command(plan: Plan, result: SweepResult) -> str | None:
     changes = ["space={}", "start_from=[]", f"search={{sampler: grid, scheduler: none, seeds: {list(range(SEEDS))}}}"]
     changes += [*kept, *(f"trial.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items())]
     flags = [word for change in changes for word in ("--set", change)]
-    storage = [] if plan.stores.storage == Path("runs").absolute() else ["--storage", str(plan.stores.storage)]
     name = ["--name", f"{plan.sweep.name}_seeds"]
-    return shlex.join([*launch_words(), "--space", _shown_path(plan.file), *name, *flags, *storage])
+    return shlex.join([*launch_words(), "--space", _shown_path(plan.file), *name, *flags, *storage_flags(plan.stores)])
+
+
+def storage_flags(stores: Stores) -> list[str]:
+    """Return the flags of a command that names the storage of `stores`; none for the default storage."""
+    return [] if stores.storage == Path("runs").absolute() else ["--storage", str(stores.storage)]
 
 
 def _print_where_next(console: Console, stores: Stores, sweep: SweepConfig, outcome: LaunchOutcome) -> None:

@@ -10,9 +10,10 @@ from mdr_tune.checkpoints.retention import LATEST
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.data.outline import DatasetOutline
 from mdr_tune.sweep.model_fit import models_of, outline
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.prepare import content_if_read, number_of_images
+from mdr_tune.sweep.prepare import content_if_read
 from mdr_tune.util.cache_folder import check_cache_dir, check_cache_writable
 from mdr_tune.util.disk_space import format_bytes
 from mdr_tune.util.files import existing_folder
@@ -54,8 +55,10 @@ def describe_features(plan: Plan) -> list[str]:
 
     device = "cuda" if plan.lanes.gpus_per_worker else "cpu"
     wanted: dict[str, dict[str, int]] = {}
+    if plan.outline is None:
+        return []
     for trial in _keeping_trials(plan.sweep):
-        wanted.setdefault(trial.backbone.name, {}).update(_feature_files(trial, device))
+        wanted.setdefault(trial.backbone.name, {}).update(_feature_files(trial, plan.outline, device))
     folder = check_cache_dir()
     there = _there(folder) if wanted else set()
     where = f"{folder / FOLDER}{' of each node' if plan.address else ''}"
@@ -81,14 +84,11 @@ def _keeping_trials(sweep: SweepConfig) -> Iterator[TrialConfig]:
                     yield from (one.model_copy(update={"seed": seed}) for seed in seeds)
 
 
-def _feature_files(trial: TrialConfig, device: str) -> dict[str, int]:
+def _feature_files(trial: TrialConfig, images: DatasetOutline, device: str) -> dict[str, int]:
     """Return the size in bytes of each file of features that `trial` needs before its final evaluation, by its key."""
     from mdr_tune.training.frozen_features import about_features
 
-    images = number_of_images(trial.data)
-    if images is None:
-        return {}
-    train, validation = images
+    train, validation = (sum(split.class_sizes) for split in (images.train, images.validation))
     if trial.protocol == "paper":
         train, validation = train + validation, 0
     numbers, content = outline(trial).backbone.feature_size, content_if_read(trial.data)

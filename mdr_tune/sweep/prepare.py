@@ -148,15 +148,6 @@ def _outline(ways: Sequence[DataConfig], tell: Callable[[str], None] = lambda te
         slow.cancel()
 
 
-def number_of_images(data: DataConfig) -> tuple[int, int] | None:
-    """Return the number of training and of validation images of `data`; None if the data set is not there."""
-    if _missing(data):
-        return None
-    outline = _outline([data])
-    train, validation = (sum(split.class_sizes) for split in (outline.train, outline.validation))
-    return train, validation
-
-
 def content_if_read(data: DataConfig) -> str | None:
     """Return the hash of the images and splits of `data`; None if this process has not read them yet."""
     from mdr_tune.data import dataset_content, is_decoded
