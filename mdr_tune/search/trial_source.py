@@ -146,20 +146,27 @@ class TrialSource(SearchAlgorithm):
         """Return a trial for the next seed of a configuration; None if no configuration should get a further seed now.
 
         A configuration gets further seeds once its first seed has run to its end. If the ledger `gives_every_seed`, it
-        gets them once its first seed has begun; if it is a finalist, once all first seeds of the arm have ended.
+        gets them once its first seed has begun; if it is a finalist, once all first seeds of the arm have ended. All
+        finalists get their second seed before any gets its third, so that a search that is cut off there compares
+        means of about as many seeds.
         """
         self._choose_finalists()
+        found: tuple[int, TrialRecord] | None = None
         for name in list(self._unseeded):
             record = self._ledger.trial(name)
             if record is None or not (record.ended or self._ledger.gives_every_seed):
                 continue
-            for index in self._ledger.missing_seeds(record):
-                seed_name = f"{name}.{index + 1}"
-                if seed_name not in self._made:
-                    config = {**record.config, "seed": self._seeds[index]}
-                    return self._make(seed_name, _fresh(config, record.parameters, exempt=True))
-            del self._unseeded[name]
-        return None
+            missing = self._ledger.missing_seeds(record)
+            index = next((index for index in missing if f"{name}.{index + 1}" not in self._made), None)
+            if index is None:
+                del self._unseeded[name]
+            elif found is None or (self._ledger.num_finalists is not None and index < found[0]):
+                found = index, record
+        if found is None:
+            return None
+        index, record = found
+        config = {**record.config, "seed": self._seeds[index]}
+        return self._make(f"{record.name}.{index + 1}", _fresh(config, record.parameters, exempt=True))
 
     def _choose_finalists(self) -> None:
         """Choose the finalists, if all first seeds of the arm have ended, none will start, and there is budget left."""

@@ -73,7 +73,7 @@ def read_original(client: MlflowClient, run_id: str, store: str) -> Original:
         ) from None
     check_active(client, client.get_experiment(run.info.experiment_id))  # the rerun becomes a run in it too
     _check_repeatable(client, run)
-    tags, parent = run.data.tags, client.get_run(run.data.tags[MLFLOW_PARENT_RUN_ID])
+    tags = run.data.tags
     measured = [key for key in run.data.metrics if find(key) is not None and is_compared(key)]
     history = read_history(client, run_id, measured)
     if not history:
@@ -85,7 +85,7 @@ def read_original(client: MlflowClient, run_id: str, store: str) -> Original:
         _repeat(client, run),
         history,
         tags.get(DEVICE_TAG),
-        _image_content(parent.data.params),
+        _image_content(client, tags[MLFLOW_PARENT_RUN_ID]),
     )
 
 
@@ -121,12 +121,18 @@ def _repeat(client: MlflowClient, run: Run) -> dict[str, Any]:
     return found
 
 
-def _image_content(params: Mapping[str, str]) -> str | None:
-    """Return the hash of the sweep's images, from `params`, the parameters of the launch's run; None if not recorded.
+def _image_content(client: MlflowClient, parent_run_id: str) -> str | None:
+    """Return the hash of the sweep's images from the launch's run, `parent_run_id`; None if not recorded.
 
-    The result is also None if the sweep's space varies the data set or its keys, because the trials may then have read
-    different images.
+    The result is also None if `mlflow gc` has removed the run, or if the sweep's space varies the data set or its keys,
+    because the trials may then have read different images.
     """
+    try:
+        params = client.get_run(parent_run_id).data.params
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
     return None if any(key.startswith("space.data") for key in params) else params.get("images.content")
 
 

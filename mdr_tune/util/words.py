@@ -61,8 +61,8 @@ def cpus_and_gpus(cpus: int, gpus: float, gpu: str = "GPU") -> str:
 
 
 def without_password(text: str) -> str:
-    """Return `text` with `***` in place of the password of each URI in it."""
-    return re.sub(r"(://[^:/@\s]+):[^@\s]*@", r"\1:***@", text)
+    """Return `text` with `***` in place of the password of each URI in it. A password may have `@` and `/` in it."""
+    return re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
 
 
 def duration(seconds: float) -> str:

@@ -214,14 +214,14 @@ def test_finalists_get_further_seeds_once_all_first_seeds_have_ended(journal: Jo
     assert final is not None
     assert (final.trial_id, final.config["trial"]["seed"], final.config["exempt"]) == ("mdr-003.2", 8, True)
     case.end(final, value=0.0)
-    assert case.names() == ["mdr-003.3", "mdr-001.2", "mdr-001.3"]
+    assert case.names() == ["mdr-001.2", "mdr-003.3", "mdr-001.3"]
     assert case.source.is_finished()
 
 
 def test_a_search_killed_at_any_moment_has_the_same_finalists(journal: Journal, tmp_path: Path) -> None:
     """The journal is cut after each of its lines; its further seeds are better or worse than all first seeds."""
     options: dict[str, Any] = {"trials": 4, "seeds": [0, 1, 2], "finalists": 2}
-    values = FIRST_SEEDS | {"mdr-004.2": 0.0, "mdr-004.3": 1.0, "mdr-002.2": 90.0, "mdr-002.3": 99.0}
+    values = FIRST_SEEDS | {"mdr-004.2": 0.0, "mdr-002.2": 90.0, "mdr-004.3": 1.0, "mdr-002.3": 99.0}
     names = Case(journal, tmp_path, **options).names(values)
     assert names == list(values)
     lines = (tmp_path / "launch" / JOURNAL).read_bytes().splitlines(keepends=True)

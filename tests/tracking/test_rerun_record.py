@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.records.metrics import EPOCHS_KEY
 from mdr_tune.records.provenance import repeat_info
 from mdr_tune.records.trial_record import Change, TrialRecord
 from mdr_tune.tracking.experiment import open_experiment
-from mdr_tune.tracking.rerun_record import Original, RerunRun, read_original
+from mdr_tune.tracking.rerun_record import REPEAT_FILE, Original, RerunRun, read_original
 from mdr_tune.tracking.tracker import Tracker
 from mdr_tune.util.errors import UserError
 
@@ -70,6 +72,15 @@ def test_the_original_is_what_the_trial_measured_and_what_repeats_it(client: Any
     assert original.epochs == 2
     assert original.repeat == repeat_info(CONFIG, 2, 1, "launch.py")
     assert (original.device, original.image_content) == ("cpu", "abc")
+
+
+def test_an_original_whose_launch_is_gone_is_read_all_the_same(client: Any, recorded: dict[str, str]) -> None:
+    run = client.create_run(recorded["experiment"], tags={MLFLOW_PARENT_RUN_ID: "0" * 32, MLFLOW_RUN_NAME: "mdr-001"})
+    repeat = client.download_artifacts(recorded["mdr-001"], REPEAT_FILE)
+    client.log_artifact(run.info.run_id, repeat)
+    client.log_metric(run.info.run_id, METRIC, 51.0, step=1)
+    client.log_metric(run.info.run_id, EPOCHS_KEY, 1, step=1)
+    assert read_original(client, run.info.run_id, "the store").image_content is None
 
 
 def refusal(client: MlflowClient, run_id: str) -> str:

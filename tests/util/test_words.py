@@ -21,6 +21,8 @@ def test_units_have_the_form_that_goes_with_their_number(number: float, unit: st
             "launch.py --tracking-uri http://me:a:b@host --set x=1",
             "launch.py --tracking-uri http://me:***@host --set x=1",
         ),
+        ("redis://:secret@host", "redis://:***@host"),
+        ("postgresql://me:a@b/c@d@host/db?x=1", "postgresql://me:***@host/db?x=1"),
         ("http://host:5000/a", "http://host:5000/a"),
         ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
     ],
