@@ -26,7 +26,7 @@ from mdr_tune.metric import (
 )
 from tests.metric.by_name import LOSSES, MINERS, build_loss, build_miner
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "library.md"
 LABELS = torch.arange(3).repeat_interleave(4)
 TRIPLETS = tuple(torch.tensor(indices) for indices in ([0, 4], [1, 5], [4, 0]))
 
@@ -123,12 +123,12 @@ def test_every_public_function_is_tried_here():
     assert functions - set(WITH_ARRAYS) == {"shard_sizes", "shard_slice"}
 
 
-def test_the_example_of_the_readme_runs():
-    section = README.read_text().partition("## Use parts of it")[2]
+def test_the_example_of_the_page_runs():
+    section = PAGE.read_text().partition("## MDR in your own training loop")[2]
     (code,) = re.findall(r"\n\n((?:    .*\n|\n)+)", section)[:1]
     model = torch.nn.Linear(5, 6)
     scope = {"model": model, "images": torch.randn(12, 5), "labels": LABELS, "triplet_loss": TripletMarginLoss()}
-    exec(compile("\n".join(line[4:] for line in code.splitlines()), str(README), "exec"), scope)
+    exec(compile("\n".join(line[4:] for line in code.splitlines()), str(PAGE), "exec"), scope)
     scope["loss"].backward()
     assert model.weight.grad.isfinite().all()
     assert scope["mdr"].levels.grad.any()
