@@ -31,8 +31,7 @@ def examine(
 ) -> tuple[dict[str, float], TestDetails]:
     """Return the metrics of `evaluate`, bit by bit the same, and details of queries and classes.
 
-    All arguments, from `model` to `batch_size`, and errors are those of `evaluate`. Only rank 0 gets pictures of
-    queries.
+    Arguments and errors are those of `evaluate`. Only rank 0 gets pictures of queries.
     """
     ks = usable_ks(split, recall_ks)
     embedded = embed_split(model, split, ranks, image_size, on_batch, batch_size)
