@@ -51,7 +51,7 @@ _SHORT_FORMS = {
 }
 _MEANT = {short: name for name, all_short in _SHORT_FORMS.items() for short in all_short}
 _ALSO_MEANT = {"warmup_epochs": "frozen_epochs"}
-"""Names by the keys under which other programs have what these names mean, too."""
+"""Keys of this project by a name that other programs use for them. This project has keys of that name as well."""
 _MOST_SHOWN = 3
 _NEARLY_THE_SAME = 0.82
 _WORDS = {**dict.fromkeys(("yes", "on", "y", "true"), True), **dict.fromkeys(("no", "off", "n", "false"), False)}

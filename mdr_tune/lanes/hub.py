@@ -128,7 +128,7 @@ class LaneHub:
         return news
 
     async def report_progress(self, what: str, done: int, total: int) -> None:
-        """Keep for the user that `done` of `total` items of the task `what` are done, in place of an earlier report."""
+        """Store for the driver that `done` of `total` items of the task `what` are done. Drop an earlier report."""
         self._progress = what, done, total
 
     async def take_progress(self) -> tuple[str, int, int] | None:
