@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class TimmFamily(BackboneFamily):
     """The family of the models of timm, with names such as `timm.resnet50` or, with a tag, `timm.resnet50.a1_in1k`.
 
-    The tag chooses the weights and the preprocessing. Without a tag, they are those of timm's default tag.
+    The tag chooses the weights and the preprocessing. Without a tag, timm's default tag does.
     """
 
     names = ()

@@ -46,7 +46,7 @@ def tags_of(model: str) -> list[str]:
 
 
 def name_with_tag(name: str) -> str:
-    """Return timm's name of the model `name` with a tag: that of `name`, or else timm's default tag."""
+    """Return timm's name of the model `name` with its tag or, if `name` has no tag, with timm's default tag."""
     model = name.removeprefix(PREFIX)
     tag = _config(name).tag
     return model if "." in model or not tag else f"{model}.{tag}"

@@ -236,7 +236,7 @@ def _check_loss(name: str, arguments: Mapping[str, Any], trial: TrialConfig) -> 
 
 
 def _state_of_loss(name: str, arguments: Mapping[str, Any], loss: ImportedLoss, value: Tensor, batch: _Batch) -> Line:
-    """Return the line on determinism of `loss`, whose first call returned `value`, like that of another instance.
+    """Return the line on determinism of `loss`. Its first call returned `value`, as did that of another instance.
 
     If each call changes a state of the loss, this state must be in buffers, which checkpoints have.
     """

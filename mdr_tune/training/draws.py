@@ -85,7 +85,7 @@ class Draws:
         return int(self.rows.stop - self.rows.start)
 
     def _rows_of(self, draw: Callable[..., torch.Tensor], layer: int, length: int, shape: torch.Size) -> torch.Tensor:
-        """Call `draw` for the global batch; return what it drew for `rows`, (length, *shape), equally many an image."""
+        """Call `draw` for the global batch, and return the numbers (length, *shape) of the images `rows`."""
         parts = length // max(len(self), 1)
         numbers = draw((self.batch_size, parts, *shape), generator=self._generator(layer))
         return numbers[self.rows].flatten(0, 1)

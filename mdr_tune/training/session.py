@@ -311,8 +311,8 @@ class TrialSession:
     def _embed(self, number: int, images: torch.Tensor, size: int) -> tuple[torch.Tensor, Callable[[], None]]:
         """Return the embeddings (n, D) of this rank's `images`, and a function to call after the backward of the loss.
 
-        The function makes the second pass of a batch that is embedded in chunks; otherwise it does nothing. `number` is
-        that of the step within the epoch, from 0, and `size` the number of images in the global batch.
+        The function makes the second pass of a batch that is embedded in chunks; otherwise it does nothing. `number`
+        counts the steps within the epoch, from 0. `size` is the number of images in the global batch.
         """
         first = shard_slice(size, self.ranks.world_size, self.ranks.rank).start
         step = (self.config.seed, self.epoch, number)
