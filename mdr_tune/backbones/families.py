@@ -49,7 +49,7 @@ class BNInceptionFamily(BackboneFamily):
     names = ("bn_inception",)
 
     def image_limits(self, name: str, weights: str, arguments: Mapping[str, Any]) -> ImageLimits:
-        """Return the image shapes that BN-Inception takes: at least 7x7 pixels, of which the last maps have one."""
+        """Return the image shapes that BN-Inception takes: at least 7x7 pixels, which give maps of 1x1 at its end."""
         return ImageLimits(name, in_channels=3, image_size=224, min_image_size=7)
 
     def published_urls(self, name: str) -> dict[str, str]:

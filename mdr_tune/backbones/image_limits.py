@@ -15,8 +15,9 @@ def takes_every_size(size: int) -> str:
 class ImageLimits(NamedTuple):
     """The shapes of the images that a backbone takes.
 
-    The fields mean the same as in `mdr_tune.backbones.Backbone`. `problem_with` takes the height of square images,
-    which the other fields allow. It returns why the network does not take them, with the fix; empty if it does.
+    The fields mean the same as in `mdr_tune.backbones.Backbone`. `problem_with` is called with an image's height that
+    the other fields allow. It returns why the network does not take square images of this height, and what to write
+    instead; an empty text if the network takes them.
     """
 
     name: str

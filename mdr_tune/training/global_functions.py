@@ -195,7 +195,7 @@ def _chunks(weights: Any, count: int) -> Iterator[list[torch.Tensor]]:
 
 
 def chances(layer: nn.Module) -> Iterator[float]:
-    """Yield the probabilities to drop that `layer` itself and the Dropout layers in it have as attributes."""
+    """Yield the dropout probabilities of `layer`: its attributes with `drop` in the name, and its Dropout children."""
     yield from (value for name, value in vars(layer).items() if "drop" in name and isinstance(value, int | float))
     yield from (child.p for child in layer.children() if isinstance(child, nn.modules.dropout._DropoutNd))
 
