@@ -83,7 +83,7 @@ class Backbone(nn.Module):
         return ImageLimits(self.name, self.in_channels, self.image_size, self.min_image_size, self.fixed_image_size)
 
     def without_pooling(self) -> None:
-        """Leave out the global pooling: `forward` then returns maps or tokens, and `feature_size` is their F.
+        """Leave out the global pooling. `forward` then returns maps or tokens of F channels; `feature_size` is F.
 
         Maps are (n, F, h, w). Tokens are (n, T, F), and the first `prefix_tokens` are class or register tokens. The
         weights and their names stay. Raise ValueError if the network does not end with one global pooling.

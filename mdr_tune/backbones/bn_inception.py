@@ -27,7 +27,7 @@ class _Block(NamedTuple):
 
     @property
     def out_channels(self) -> int:
-        """Number of output channels, in a block that halves the image without the channels of the pooled input."""
+        """Number of output channels, not counting the pooled input of a block that halves the image."""
         return self.single + self.triple[-1] + self.double[-1] + self.pool_projection
 
 

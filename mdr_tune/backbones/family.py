@@ -87,7 +87,7 @@ class BackboneFamily(ABC):
         return weights != "none" and (weights != "DEFAULT" or self.has_published_weights)
 
     def notes(self, name: str, weights: str, shape: tuple[int, ...], arguments: Mapping[str, Any]) -> Sequence[str]:
-        """Return sentences for the plan, such as on the output of backbone `name` for images of `shape` (C, H, W)."""
+        """Return sentences on the backbone `name` for the plan, such as its output for images of `shape` (C, H, W)."""
         return ()
 
     def published_urls(self, name: str) -> dict[str, str]:

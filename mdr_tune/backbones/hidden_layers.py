@@ -9,7 +9,7 @@ Norm = Literal["layer", "batch", "none"]
 
 
 def hidden_layers(feature_size: int, sizes: Sequence[int], norm: Norm, dropout: float) -> nn.Sequential:
-    """Return layers for features (n, feature_size): for each of `sizes`, Linear to it, normalisation, ReLU, Dropout.
+    """Return layers for features (n, feature_size): Linear, normalisation, ReLU and Dropout for each size in `sizes`.
 
     `norm` chooses LayerNorm, BatchNorm or none. `dropout` is a probability; with 0, there are no Dropout layers.
     """

@@ -76,7 +76,7 @@ class HubFile(NamedTuple):
         return why_not_writable(Path(constants.HF_HUB_CACHE))
 
     def why_damaged(self) -> str:
-        """Return the sign that the file in the cache folder is damaged; an empty text if there is none.
+        """Return a text that says how the file in the cache folder is damaged; empty if it is not.
 
         huggingface_hub names a large file by its SHA-256, which is compared. A file that was put there by hand has no
         such name, and is not checked.

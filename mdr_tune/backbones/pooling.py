@@ -27,7 +27,7 @@ class Pooling(nn.Module):
             self.p = nn.Parameter(torch.full((1,), GEM_START))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Return maps or tokens `features` pooled to features (n, F)."""
+        """Return `features` (maps, tokens or features) pooled to (n, F)."""
         if features.ndim == 2:
             return features
         if self.pool == "token":

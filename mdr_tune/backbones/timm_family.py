@@ -75,7 +75,7 @@ class TimmFamily(BackboneFamily):
         return name_with_tag(name)
 
     def usual_images(self, name: str) -> str:
-        """Return a text on how timm resizes images for these weights: filter, size and share that is cut out."""
+        """Return a text on how timm resizes images for the model `name`: filter, size and share that is cut out."""
         from mdr_tune.backbones.timm_models import usual_images
 
         return usual_images(name)

@@ -84,7 +84,7 @@ def usual_images(name: str) -> str:
 
 
 def _create(name: str, **options: Any) -> nn.Module:
-    """Return the model `name` with random weights and no classification layer. `options` are for timm, and prevail."""
+    """Return the model `name` with random weights and no classification layer. timm's `options` may change this."""
     model: nn.Module = timm.create_model(name.removeprefix(PREFIX), **{"num_classes": 0, **options})
     return model
 
@@ -321,7 +321,7 @@ def _line(error: Exception) -> str:
 
 
 def _misfit(name: str, arguments: Mapping[str, Any], network: nn.Module, size: int) -> str:
-    """Return why published weights do not fit `network`, which has `arguments` and `size` and no memory (meta device).
+    """Return why published weights do not fit `network`, made with `arguments` for `size` on torch's meta device.
 
     The text is empty if they fit, or if this cannot be known without the values of the weights.
     """

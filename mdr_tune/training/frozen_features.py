@@ -3,8 +3,8 @@
 A trial that trains the head alone then reads features in place of images, and takes seconds. The file's name is a hash
 of all that the features depend on: images, their size, network, weights, views, precision, versions of libraries.
 
-On a CPU, kept features are equal to the bit to computed ones, if torch's kernels compute an image alike in a batch of
-any size. For some networks, such as timm.resnet10t, they are equal up to rounding.
+On a CPU, kept features are bit-identical to features that each step computes, if torch's kernels compute an image alike
+in a batch of any size. For some networks, such as timm.resnet10t, they are equal up to rounding.
 
 A user's own network may depend on more than can be known, such as tensors outside of its state dict, or files that it
 reads. So the features of the first images are computed anew whenever a file of kept features is opened. If they differ
@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1  # raise it whenever the features change
 BLOCK, BATCH = 512, 64
-"""Number of images in a block, whose features are in a file of their own until all are there; images in a batch."""
+"""Number of images in a block, whose features are in a file of their own until all are there; and in a batch."""
 PROBE = 4
 """Number of images whose features tell two networks of the user's apart."""
 MOST_NETWORKS = 8
@@ -269,7 +269,7 @@ def about_features(config: TrialConfig, split: str, device: str) -> dict[str, An
 def _made_by(name: str) -> dict[str, Any]:
     """Return the versions of the `packages` that the network `name` is made with, and a hash of the user's `code`.
 
-    Without packages beside torch, or without code of the user's own, the key is left out.
+    A key is left out if there is nothing to list: no packages beside torch, or no code of the user's own.
     """
     packages = {package: version_of(package) for package in family_of(name).packages} | packages_of([name])
     files = imported_hashes() if is_import_path(name) else {}

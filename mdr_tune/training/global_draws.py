@@ -26,7 +26,7 @@ class GlobalDropout(DrawingLayer, nn.Dropout):
     """`nn.Dropout` that draws its mask for the global batch.
 
     Attributes:
-        images_dim: Index of the inputs' dimension of images. None: they have none, and all ranks draw the same mask.
+        images_dim: Index of the inputs' dimension that counts images. None: there is none; all ranks draw one mask.
     """
 
     images_dim: int | None = 0
@@ -45,7 +45,7 @@ class GlobalDropout(DrawingLayer, nn.Dropout):
 
 @cache
 def _layers_of_torchvision() -> dict[type, type]:
-    """Return the replacements of torchvision's layers, by class. They are declared here because they import it."""
+    """Return replacements of torchvision's layers, by class. They are declared here because they import torchvision."""
     from torchvision.ops import StochasticDepth
 
     class GlobalStochasticDepth(DrawingLayer, StochasticDepth):
@@ -62,7 +62,7 @@ def _layers_of_torchvision() -> dict[type, type]:
 
 @cache
 def _layers_of_timm() -> dict[type, type]:
-    """Return the replacements of timm's layers, by class. They are declared here because they import timm."""
+    """Return replacements of timm's layers, by class. They are declared here because they import timm."""
     from timm.layers import DropBlock2d, DropPath
 
     class GlobalDropPath(DrawingLayer, DropPath):

@@ -39,7 +39,7 @@ _DRAWING_CALLS = {
     "rnn_relu",
 }
 _UNBATCHED = {F.dropout1d: 2, F.dropout3d: 4}
-"""Number of dimensions at which a function takes its input for one image (C, ...), and drops along the first."""
+"""Number of dimensions of an input that the function takes for a single image, (C, ...), and not for a batch."""
 _FRACTIONAL_POOLS = {
     F.fractional_max_pool2d: 2,
     F.fractional_max_pool2d_with_indices: 2,

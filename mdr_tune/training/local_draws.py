@@ -46,7 +46,7 @@ class _Watch(TorchDispatchMode):
         self._inside.append((name, layer))
 
     def leave(self) -> None:
-        """End to compute the layer of the last `enter`."""
+        """End the computation of the layer that was entered last."""
         self._compare_states()
         self._inside.pop()
 
