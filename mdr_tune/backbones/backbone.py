@@ -60,7 +60,7 @@ class Backbone(nn.Module):
         """Return `images` in the form that `forward` takes: normalised, float32 (n, in_channels, H, W).
 
         `images` are (n, C, H, W), uint8 or float in 0..255, RGB or grey. A network for colour gets the grey channel
-        three times. ValueError is raised if their shape does not fit. The method never waits for the device.
+        three times. ValueError is raised if the network does not take their shape. The CPU never waits for the GPU.
         """
         self.check_image_shape(tuple(images.shape[1:]))
         if self.bgr and images.shape[1] == 3:
@@ -83,10 +83,10 @@ class Backbone(nn.Module):
         return ImageLimits(self.name, self.in_channels, self.image_size, self.min_image_size, self.fixed_image_size)
 
     def without_pooling(self) -> None:
-        """Let `forward` return what the network would pool, and `feature_size` be its number F of channels.
+        """Leave out the global pooling. `forward` then returns maps or tokens of F channels; `feature_size` is F.
 
-        That is maps (n, F, h, w), or tokens (n, T, F) of which the first `prefix_tokens` are class or register tokens.
-        The weights and their names stay. Raise ValueError if the network does not end with one global pooling.
+        Maps are (n, F, h, w). Tokens are (n, T, F), and the first `prefix_tokens` are class or register tokens. The
+        weights and their names stay. Raise ValueError if the network does not end with one global pooling.
         """
         raise ValueError(f"{self.name} pools its features itself: leave out embedding.pool")
 
@@ -99,14 +99,14 @@ class Backbone(nn.Module):
         return blocks_of(self)
 
     def load_file(self, state: State, path: Path) -> None:
-        """Load `state`, which was read from the file `path`: published weights, or what `state_dict` returned.
+        """Load `state`, which was read from the file `path`: published weights, or a state dict of this class.
 
-        A state that does not fit the network is a UserError; the message names `path`.
+        Raise UserError, whose message names `path`, if `state` does not fit the network.
         """
         load_weights(self, state, path)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
-        """Move the weights to another device, or cast them. `_mean` and `_std` move too, but stay exact float32."""
+        """Apply `fn`, which moves or casts a tensor, to all tensors. `_mean` and `_std` only move, and stay float32."""
         done: Any = super()._apply(fn, recurse)
         for name, values in (("_mean", self.input_mean), ("_std", self.input_std)):
             device = getattr(self, name).device

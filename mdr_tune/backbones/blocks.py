@@ -14,11 +14,11 @@ def blocks_of(network: nn.Module, opened: tuple[type[nn.Module], ...] = ()) -> l
 
     A block is a child of the network. Containers (Sequential, ModuleList) and modules that have a container named
     `blocks` or `stages` are no blocks: their children are. A normalisation layer, and a layer without parameters such
-    as a Dropout, is a part of the block before it. A module that is the only child is divided in place of its parent.
+    as a Dropout, is a part of the block before it. If the network has a single child, this child is divided instead.
 
     Args:
         network: network to divide. It is not changed.
-        opened: further classes of modules whose children are blocks.
+        opened: classes of further modules that are divided into their children.
     """
     blocks: list[list[nn.Module]] = []
     for part in _parts(network, opened, is_whole=True):
@@ -29,7 +29,7 @@ def blocks_of(network: nn.Module, opened: tuple[type[nn.Module], ...] = ()) -> l
 
 
 def _parts(module: nn.Module, opened: tuple[type[nn.Module], ...], is_whole: bool = False) -> Iterator[nn.Module]:
-    """Yield the parts of `module` that are not divided further. `is_whole` is True if no part of it was left out."""
+    """Yield the parts of `module` that are not divided further. With `is_whole`, divide `module` in any case."""
     children = dict(module.named_children())
     is_opened = type(module) in _CONTAINERS or isinstance(module, opened)
     is_opened |= any(isinstance(children.get(name), _CONTAINERS) for name in _LISTS_OF_BLOCKS)

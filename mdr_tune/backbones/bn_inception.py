@@ -12,10 +12,10 @@ from mdr_tune.backbones.state_dicts import State, load_weights
 
 
 class _Block(NamedTuple):
-    """Numbers of channels of a block. Its branches, up to four, get the same input, and their outputs are concatenated.
+    """Channels of each layer of an Inception block. Its branches get the same input; their outputs are concatenated.
 
     If the branch `single` has 0 channels, it is left out, and the block halves height and width: the last convolutions
-    of `triple` and `double` have stride 2, and the pooled input is a part of the output without a 1x1 convolution.
+    of `triple` and `double` have stride 2, and the pooled input is concatenated without a 1x1 convolution.
     """
 
     name: str
@@ -27,7 +27,7 @@ class _Block(NamedTuple):
 
     @property
     def out_channels(self) -> int:
-        """Number of output channels. In a block that halves the image, those of the pooled input are not counted."""
+        """Number of output channels, not counting the pooled input of a block that halves the image."""
         return self.single + self.triple[-1] + self.double[-1] + self.pool_projection
 
 
@@ -116,11 +116,11 @@ class BNInception(Backbone):
         return features.mean((2, 3)) if self._pools else features
 
     def without_pooling(self) -> None:
-        """Let `forward` return maps (n, 1024, h, w), see `Backbone`."""
+        """Make `forward` return maps (n, 1024, h, w); see `Backbone.without_pooling`."""
         self._pools = False
 
     def list_blocks(self) -> list[nn.Module]:
-        """Return the 12 blocks: the first convolution, the two that follow it, and the blocks of Inception."""
+        """Return the 12 blocks: the first convolution, the next two convolutions as one, and ten Inception blocks."""
         names = ["conv1", "conv2", *(block.name for block in _BLOCKS)]
         return [
             nn.ModuleList(layer for key, layer in self.named_children() if key.startswith(f"{name}_")) for name in names
@@ -148,7 +148,7 @@ def _halve(images: torch.Tensor) -> torch.Tensor:
     """Halve height and width of `images` by 3x3 max-pooling with stride 2.
 
     For even sizes, this is the pooling of the published network, which cannot take odd sizes. Images of odd size are
-    padded. So their size is rounded up, and the pooling sees the same pixels as the convolutions of the same block.
+    padded, so that the output has half their size, rounded up, as the stride-2 convolutions of the block give it.
     """
     odd = (images.shape[2] % 2, images.shape[3] % 2)
     return F.max_pool2d(images, 3, stride=2, padding=odd, ceil_mode=True)

@@ -23,10 +23,10 @@ def build_backbone(
         weights: `none` stands for random weights, drawn from torch's global generator. `DEFAULT` stands for the best
             published weights, or for random ones if there are none (Conv4). A name such as `IMAGENET1K_V1` stands for
             these published weights. Any other text is the path of a file with a state dict.
-        load: whether the weights are loaded. If not, the network has random weights and no file is needed, for code
+        load: whether the weights are loaded. If not, the network has random weights and needs no file, for a caller
             that loads a checkpoint next. Preprocessing and a vision transformer's image size still follow `weights`.
         image_size: height and width of the images, for networks that are made for one size; None: the usual size.
-        arguments: arguments of the network by name.
+        arguments: further arguments of the network, by name, such as `drop_rate`.
 
     Raises:
         UnknownName: `name` is unknown; the message suggests a known one.

@@ -39,7 +39,7 @@ class Conv4(Backbone):
         return features
 
     def without_pooling(self) -> None:
-        """Let `forward` return maps (n, width, 2, 2) instead of flattening them, see `Backbone`."""
+        """Make `forward` return maps (n, width, 2, 2) instead of flattening them; see `Backbone.without_pooling`."""
         self.blocks[-1] = nn.Identity()
         self.feature_size = self.feature_size // 4
 

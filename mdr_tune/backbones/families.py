@@ -29,7 +29,7 @@ class Conv4Family(BackboneFamily):
     has_published_weights = False
 
     def packaged_weights(self, name: str) -> dict[str, Path]:
-        """Return the file of the weights `symbols`: scripts/train_symbols.py trained them on symbols, not letters."""
+        """Return the path of the weights `symbols`, which scripts/train_symbols.py trained on symbols, not letters."""
         return {"symbols": Path(__file__).with_name("conv4_symbols.pth")}
 
     def image_limits(self, name: str, weights: str, arguments: Mapping[str, Any]) -> ImageLimits:
@@ -49,7 +49,7 @@ class BNInceptionFamily(BackboneFamily):
     names = ("bn_inception",)
 
     def image_limits(self, name: str, weights: str, arguments: Mapping[str, Any]) -> ImageLimits:
-        """Return the image shapes that BN-Inception takes: 7x7 pixels or more. From 7x7, the last layer makes one."""
+        """Return the image shapes that BN-Inception takes: at least 7x7 pixels, which give maps of 1x1 at its end."""
         return ImageLimits(name, in_channels=3, image_size=224, min_image_size=7)
 
     def published_urls(self, name: str) -> dict[str, str]:
@@ -74,7 +74,7 @@ class IdentityFamily(BackboneFamily):
     has_published_weights = False
 
     def image_limits(self, name: str, weights: str, arguments: Mapping[str, Any]) -> ImageLimits:
-        """Return the shapes of images. Which vectors go in depends on the data set alone, so any shape does."""
+        """Return limits that allow vectors (1, 1, n) of any length n, since n depends on the data set alone."""
         return ImageLimits(name, in_channels=1, image_size=1, min_image_size=1)
 
     def make(self, name: str, weights: str, image_size: int | None, arguments: Mapping[str, Any]) -> "Backbone":
@@ -92,7 +92,7 @@ class TorchvisionFamily(BackboneFamily):
         "resnet18": ImageLimits("resnet18", in_channels=3, image_size=224, min_image_size=1),
         "resnet50": ImageLimits("resnet50", in_channels=3, image_size=224, min_image_size=1),
     }
-    """Image limits that do not depend on a model's weights. Those of all other models come from torchvision."""
+    """Image limits that do not depend on a model's weights. The limits of other models come from torchvision."""
     names = tuple(_LIMITS)
     packages = ("torchvision",)
     others = (
@@ -107,7 +107,7 @@ class TorchvisionFamily(BackboneFamily):
         return classification_models()
 
     def image_limits(self, name: str, weights: str, arguments: Mapping[str, Any]) -> ImageLimits:
-        """Return the shapes of images that a model takes: from `_LIMITS`, else from the metadata of its weights."""
+        """Return the image shapes that the model `name` takes: from `_LIMITS`, else from its weights' metadata."""
         if name in self._LIMITS:
             return self._LIMITS[name]
         from mdr_tune.backbones.torchvision_models import image_limits
@@ -128,7 +128,7 @@ class TorchvisionFamily(BackboneFamily):
 
 
 NONE: Mapping[str, Any] = MappingProxyType({})
-"""The arguments of a network that gets none."""
+"""Default of `arguments`: no arguments for the network."""
 FAMILIES: list[BackboneFamily] = [
     ImportedFamily(),
     Conv4Family(),
@@ -142,8 +142,8 @@ FAMILIES: list[BackboneFamily] = [
 def family_of(name: str) -> BackboneFamily:
     """Return the family of the backbone `name`. If there is none, UnknownName is raised and suggests the nearest name.
 
-    Libraries such as torchvision are imported and asked only if `name` is in no family's `names`; timm only if `name`
-    begins with `timm.`, or if it is unknown.
+    torchvision is imported only if `name` is in the `names` of no family, timm only if `name` begins with `timm.` or
+    is unknown.
     """
     asked = [
         family for family in FAMILIES if name in family.names or (family.prefix and name.startswith(family.prefix))
@@ -165,6 +165,6 @@ def check_takes(name: str, weights: str, shape: tuple[int, ...], arguments: Mapp
     """Raise ValueError, which says what would work, if the backbone `name` does not take images of `shape` (C, H, W).
 
     `Backbone.check_image_shape` makes the same check, but needs the network, which may take gigabytes and many seconds.
-    `weights` have the form that `build_backbone` takes; a vision transformer's image size depends on them.
+    `weights` and `arguments` are as in `build_backbone`. A vision transformer's image size depends on its weights.
     """
     family_of(name).check_takes(name, weights, shape, arguments)

@@ -42,7 +42,7 @@ class BackboneFamily(ABC):
         return ()
 
     def why_unknown(self, name: str) -> str:
-        """Return what is wrong with `name`, which begins with `prefix` but is not known, and what to write instead."""
+        """Return the message for an unknown `name` that begins with `prefix`: what to write instead."""
         return ""
 
     def has(self, name: str) -> bool:
@@ -58,7 +58,7 @@ class BackboneFamily(ABC):
         return False
 
     def check_arguments(self, name: str, arguments: Mapping[str, Any]) -> None:
-        """Raise ValueError if the backbone `name` does not take the values of `arguments`, whose keys are known.
+        """Raise ValueError if the backbone `name` does not take a value in `arguments`. The caller checks the keys.
 
         The message begins with the key: `drop_rate: expected a number from 0 to 1, got 2`.
         """
@@ -87,15 +87,15 @@ class BackboneFamily(ABC):
         return weights != "none" and (weights != "DEFAULT" or self.has_published_weights)
 
     def notes(self, name: str, weights: str, shape: tuple[int, ...], arguments: Mapping[str, Any]) -> Sequence[str]:
-        """Return sentences for the plan on the backbone `name` for images of `shape` (C, H, W)."""
+        """Return sentences on the backbone `name` for the plan, such as its output for images of `shape` (C, H, W)."""
         return ()
 
     def published_urls(self, name: str) -> dict[str, str]:
-        """Return the URLs of the weights that are published for the backbone `name`, by their names and `DEFAULT`."""
+        """Return the URLs of the published weights of the backbone `name`, by the weights' names and `DEFAULT`."""
         return {}
 
     def packaged_weights(self, name: str) -> Mapping[str, Path]:
-        """Return the files of weights of the backbone `name` that come with this package, by the weights' names."""
+        """Return the paths of the weights in this package for the backbone `name`, by the weights' names."""
         return {}
 
     def describe_weights(self, name: str) -> str:
@@ -104,13 +104,13 @@ class BackboneFamily(ABC):
         return next((entry for entry, url in urls.items() if url == urls["DEFAULT"]), "DEFAULT")
 
     def usual_images(self, name: str) -> str:
-        """Return how images were resized for the weights of the backbone `name`, if not as in this project; else ``."""
+        """Return a text on the resizing that the weights of `name` expect; empty if it is that of this project."""
         return ""
 
     def draws_by_known_layers(self) -> bool:
-        """Return whether all layers that draw at random are known, so that their draws are made for the global batch.
+        """Return whether the networks draw random numbers only in known layers, such as Dropout.
 
-        If not, each network is looked at when it is used.
+        `make_draws_global` makes these layers draw for the global batch. If False, each network is examined for others.
         """
         return True
 

@@ -9,9 +9,9 @@ Norm = Literal["layer", "batch", "none"]
 
 
 def hidden_layers(feature_size: int, sizes: Sequence[int], norm: Norm, dropout: float) -> nn.Sequential:
-    """Return a block for each of `sizes`: Linear, normalisation, ReLU, Dropout. It takes features (n, feature_size).
+    """Return layers for features (n, feature_size): Linear, normalisation, ReLU and Dropout for each size in `sizes`.
 
-    `norm` is LayerNorm, BatchNorm or none. Without a `dropout`, a probability, there are no Dropout layers.
+    `norm` chooses LayerNorm, BatchNorm or none. `dropout` is a probability; with 0, there are no Dropout layers.
     """
     norms: dict[str, type[nn.Module]] = {"layer": nn.LayerNorm, "batch": nn.BatchNorm1d}
     layers: list[nn.Module] = []

@@ -53,7 +53,7 @@ class HubFile(NamedTuple):
 
     @property
     def place(self) -> Path:
-        """Path at which the file, downloaded by hand under the first of its names, is found."""
+        """Path at which a file that the user downloaded by hand is found, under the first of its names."""
         from huggingface_hub import constants
 
         folder = f"models--{self.repository.replace('/', '--')}"
@@ -76,10 +76,10 @@ class HubFile(NamedTuple):
         return why_not_writable(Path(constants.HF_HUB_CACHE))
 
     def why_damaged(self) -> str:
-        """Return what shows that the file in the cache folder is damaged; an empty text if nothing does.
+        """Return a text that says how the file in the cache folder is damaged; empty if it is not.
 
-        The package stores a large file under the name of its SHA-256. A file that was put there by hand has no such
-        name, and is not looked at.
+        huggingface_hub names a large file by its SHA-256, which is compared. A file that was put there by hand has no
+        such name, and is not checked.
         """
         found = self.find()
         stored = "" if found is None else found.resolve().name
@@ -91,8 +91,8 @@ class HubFile(NamedTuple):
     def fetch(self) -> Path:
         """Return the path of the file, which is downloaded if it is missing.
 
-        If several processes need it, one downloads it and the others wait: the package locks it. It is a HubError if
-        the file cannot be downloaded.
+        If several processes need the file, one downloads it and the others wait: huggingface_hub locks it. Raise
+        HubError if the file cannot be downloaded.
         """
         if found := self.find():
             return found

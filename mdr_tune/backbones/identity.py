@@ -17,7 +17,7 @@ class Identity(Backbone):
         self.set_normalization((0.0,), (1.0,))
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the vectors `images` as they are."""
+        """Return the vectors `images` as float32, not normalised."""
         return images.float()
 
     def check_image_shape(self, shape: tuple[int, ...]) -> None:
@@ -27,7 +27,7 @@ class Identity(Backbone):
 
     @property
     def image_limits(self) -> ImageLimits:
-        """Shapes of the images; any, since the check is `check_image_shape`."""
+        """Limits that allow vectors of any length; `check_image_shape` checks the length."""
         return ImageLimits(self.name, 1, 1, 1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -8,15 +8,16 @@ from typing import NamedTuple
 
 
 def takes_every_size(size: int) -> str:
-    """Return no reason against images of `size`."""
+    """Return an empty text: no reason against images of `size`. This is the default of `ImageLimits.problem_with`."""
     return ""
 
 
 class ImageLimits(NamedTuple):
     """The shapes of the images that a backbone takes.
 
-    The fields mean the same as in `mdr_tune.backbones.Backbone`. `problem_with` returns the reason, with the fix, why
-    the network does not take square images of a height that the other fields allow; an empty text if it takes them.
+    The fields mean the same as in `mdr_tune.backbones.Backbone`. `problem_with` is called with an image's height that
+    the other fields allow. It returns why the network does not take square images of this height, and what to write
+    instead; an empty text if the network takes them.
     """
 
     name: str

@@ -36,7 +36,7 @@ class ImportedFamily(BackboneFamily):
         return call_arguments(import_named(name)).takes_any
 
     def check_arguments(self, name: str, arguments: Mapping[str, Any]) -> None:
-        """Raise ValueError, which begins with the key, if a value does not fit the signature or the network fails."""
+        """Raise ValueError, whose text begins with the key, if a value does not fit, or the network cannot be made."""
         from mdr_tune.backbones.imported_network import facts, normalization_problem
 
         if problem := normalization_problem(arguments):
@@ -49,13 +49,13 @@ class ImportedFamily(BackboneFamily):
             raise ValueError(f"name: {error}") from None
 
     def is_trained(self, name: str, weights: str, arguments: Mapping[str, Any]) -> bool:
-        """Return whether the network starts from trained weights: a file, or statistics in its BatchNorm layers."""
+        """Return whether the network has trained weights: from a file, or its own, if its BatchNorm has statistics."""
         from mdr_tune.backbones.imported_network import facts
 
         return weights not in ("none", "DEFAULT") or facts(name, arguments).is_trained
 
     def image_limits(self, name: str, weights: str, arguments: Mapping[str, Any]) -> ImageLimits:
-        """Return limits of RGB or grey images of any size. `check_takes` tries the size out."""
+        """Return limits that allow RGB or grey images of any size. `check_takes` then runs the network."""
         from mdr_tune.backbones.imported_network import USUAL_SIZE, facts
 
         return ImageLimits(name, 3, facts(name, arguments).image_size or USUAL_SIZE, 1)
@@ -68,7 +68,7 @@ class ImportedFamily(BackboneFamily):
         try_network(name, arguments, shape[-1])
 
     def why_untrainable(self, name: str, shape: tuple[int, ...], arguments: Mapping[str, Any], has_head: bool) -> str:
-        """Return why a trial run of the network found nothing to train; empty if it gave gradients."""
+        """Return why the network cannot be trained, as a trial run found; empty if parameters got gradients."""
         from mdr_tune.backbones.imported_network import why_untrainable
 
         return why_untrainable(name, arguments, shape[-1], has_head)

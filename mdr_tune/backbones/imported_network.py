@@ -32,14 +32,14 @@ _WITHOUT = "network."
 
 
 class Facts(NamedTuple):
-    """What is found out about a network by making it.
+    """Properties of a user's network, which are known once it is made.
 
     Attributes:
         is_trained: whether its BatchNorm layers have statistics, so that it was trained before.
         has_batch_norm: whether it has BatchNorm layers.
-        mean: its own mean of the pixels, on the scale 0..1, by channel; None if it does not say.
-        std: its own standard deviation of the pixels; None if it does not say.
-        image_size: height and width of the images that it says it takes; None if it does not say.
+        mean: its attribute `mean`: mean of the pixels, on the scale 0..1, by channel; None if it has none.
+        std: its attribute `std`: standard deviation of the pixels, like `mean`.
+        image_size: its attribute `image_size`: height and width of the images, in pixels; None if it has none.
         dtypes: types of its weights other than float32, such as `float16`.
     """
 
@@ -52,14 +52,14 @@ class Facts(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What trial runs of a network find.
+    """Result of trial runs of a network.
 
     Attributes:
         shape: shape of the output for one image: (F,), (F, h, w) or (T, F).
         dtype: type of the output for float32 images.
         has_parameters: whether the network has parameters that require a gradient.
-        learns: whether one of them gets a gradient in training.
-        idle: names of those that get none.
+        learns: whether any parameter gets a gradient in training.
+        idle: names of the parameters that require a gradient, but get none.
         is_cut: whether idle parameters change the output all the same, since a `detach` or `no_grad` comes behind them.
         skips: whether a parameter that is not idle gets no gradient in some of the runs.
     """
@@ -78,7 +78,7 @@ class Output(NamedTuple):
         return self.shape[-1] if len(self.shape) == 2 else self.shape[0]
 
     def describe(self) -> str:
-        """Return the shape in words."""
+        """Return the shape in words, such as `maps (n, 512, 7, 7)`."""
         words = {1: "features (n, {})", 2: "tokens (n, {}, {})", 3: "maps (n, {}, {}, {})"}
         return words[len(self.shape)].format(*self.shape)
 
@@ -88,8 +88,8 @@ class ImportedBackbone(Backbone):
 
     The network maps float32 images (n, 3, H, W), `(pixel / 255 - mean) / std`, to features (n, F), to maps
     (n, F, h, w), which are averaged, or to tokens (n, T, F), which are averaged after the first `prefix_tokens`.
-    `image_size` is the height and width of the images that the trial run has. The network has the weights that the
-    user's code gives it.
+    `image_size` is the height and width of the images of a trial run; None: the network's own, or 224. The network has
+    the weights that the user's code gives it.
     """
 
     in_channels = 3
@@ -142,12 +142,12 @@ def _of_network(state: State) -> State:
 
 
 def make_network(name: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """Return what the user's class or function `name` gives for `arguments`, with its weights in float32.
+    """Return the network that the user's class or function `name` makes from `arguments`, with weights in float32.
 
-    Those of `NORMALIZATION_KEYS` that it does not take are left out.
+    `input_mean` and `input_std` are left out of the arguments if `name` does not take them.
 
     Raises:
-        CodeError: The arguments do not fit its signature, it raises an error, or it gives no `torch.nn.Module`.
+        CodeError: The arguments do not fit, the user's code raises an error, or it gives no `torch.nn.Module`.
     """
     return _network_as_made(name, arguments).to(torch.float32)
 
@@ -163,10 +163,10 @@ def _network_as_made(name: str, arguments: Mapping[str, Any]) -> nn.Module:
 
 
 def facts(name: str, arguments: Mapping[str, Any]) -> Facts:
-    """Return facts about the network `name` with `arguments`, for which it is made once. They are cached.
+    """Return the properties of the network `name` with `arguments`. They are cached, so that it is made only once.
 
     Raises:
-        CodeError: The network cannot be made, or its own mean, std or image_size is no such thing.
+        CodeError: The network cannot be made, or its attribute mean, std or image_size is not valid.
     """
     found = _facts(name, import_named(name), json.dumps(dict(arguments), sort_keys=True, default=str))
     if isinstance(found, CodeError):
@@ -193,7 +193,7 @@ _spare: dict[tuple[str, Callable[..., Any], str], nn.Module] = {}
 
 @contextmanager
 def _seeded() -> Iterator[None]:
-    """Seed the global generators of torch, numpy and Python in the `with` block, so that all ranks find the same."""
+    """Seed torch's, numpy's and Python's global generators for the `with` block: all ranks get the same results."""
     others = random.getstate(), numpy.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):
@@ -236,7 +236,7 @@ def _three_numbers(name: str, network: nn.Module, key: str) -> tuple[float, ...]
 
 
 def _problem_of(value: Any, key: str) -> str | None:
-    """Return what is wrong with the `value` of the `key` `mean` or `std`; None if it is three numbers on 0..1."""
+    """Return the problem with `value`, a mean or std as `key` says; None if it is three numbers in 0..1."""
     numbers = value if isinstance(value, list | tuple) else []
     if len(numbers) != 3 or not all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers):
         return f"must be three numbers, of red, green and blue, got {value!r}"
@@ -248,7 +248,7 @@ def _problem_of(value: Any, key: str) -> str | None:
 
 
 def normalization_problem(arguments: Mapping[str, Any]) -> str | None:
-    """Return `key: problem` if `input_mean` or `input_std` in `arguments` is no such thing; else None."""
+    """Return `key: problem` if `input_mean` or `input_std` in `arguments` is not three numbers in 0..1; else None."""
     for key in NORMALIZATION_KEYS:
         if arguments.get(key) is not None and (problem := _problem_of(arguments[key], key)):
             return f"{key}: {problem}"
@@ -256,19 +256,19 @@ def normalization_problem(arguments: Mapping[str, Any]) -> str | None:
 
 
 def normalization(own: Facts, arguments: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and the standard deviation of the pixels, on 0..1: the file's, the network's, or ImageNet's."""
+    """Return the pixels' mean and std, on 0..1: those in `arguments`, else the network's (`own`), else ImageNet's."""
     mean = arguments.get("input_mean") or own.mean or IMAGENET[0]
     std = arguments.get("input_std") or own.std or IMAGENET[1]
     return tuple(mean), tuple(std)
 
 
 def try_network(name: str, arguments: Mapping[str, Any], image_size: int) -> Output:
-    """Return the output of the network for images of `image_size`. Results are cached.
+    """Make the network `name` with `arguments`, and return the result of runs on two random images of `image_size`.
 
-    The network is made, and run on two random images, in evaluation and in training.
+    It runs in evaluation and in training mode. Results are cached.
 
     Raises:
-        CodeError: It does not take the images, its output has another form, or numbers or gradients are not finite.
+        CodeError: The network fails, its output has a wrong shape or type, or numbers or gradients are not finite.
     """
     found = _try(name, import_named(name), json.dumps(dict(arguments), sort_keys=True, default=str), image_size)
     if isinstance(found, CodeError):
@@ -289,7 +289,7 @@ def _try(name: str, function: Callable[..., Any], canonical_arguments: str, size
 
 
 def run_network(name: str, network: nn.Module, images: torch.Tensor) -> Output:
-    """Run `network` on `images` (n, 3, H, W) in evaluation and in training; CodeError if a number is not finite."""
+    """Run `network` on `images` (n, 3, H, W) as `try_network` does, and return the result. `name` is for messages."""
     where, wanted = (
         f"{name}{defined_at(type(network).forward)}",
         "give features (n, F), maps (n, F, h, w) or tokens (n, T, F)",
@@ -328,7 +328,7 @@ def run_network(name: str, network: nn.Module, images: torch.Tensor) -> Output:
 
 
 def _trained_in_a_run(name: str, where: str, network: nn.Module, images: torch.Tensor) -> tuple[set[str], bool]:
-    """Return the names of the parameters that get a gradient in one run, and whether the run draws random numbers.
+    """Return the names of the parameters that get a gradient in a run, and whether the run draws random numbers.
 
     Raises:
         CodeError: The run fails, or a gradient is not finite.
@@ -349,13 +349,13 @@ def _trained_in_a_run(name: str, where: str, network: nn.Module, images: torch.T
 
 
 def _states() -> tuple[object, ...]:
-    """Return the states of the global generators of Python, numpy and torch."""
+    """Return the states of Python's, numpy's and torch's global generators, which change when code draws."""
     _, numbers, position, *_ = numpy.random.get_state(legacy=True)
     return random.getstate(), bytes(numbers), position, bytes(torch.get_rng_state().numpy())  # type: ignore[arg-type]
 
 
 def _change_the_output(name: str, network: nn.Module, images: torch.Tensor, idle: set[str]) -> bool:
-    """Return whether the parameters `idle` take part in the output in training, by setting them to NaN for good."""
+    """Return whether the parameters `idle` affect the output in training. They are set to NaN, and stay NaN."""
     with torch.no_grad():
         for key in idle:
             network.get_parameter(key).fill_(torch.nan)
@@ -363,7 +363,7 @@ def _change_the_output(name: str, network: nn.Module, images: torch.Tensor, idle
 
 
 def output_of(name: str, network: nn.Module, images: torch.Tensor) -> Any:
-    """Return what `network` gives for `images`. An error of the user's code is raised as CodeError."""
+    """Return the output of `network` for `images`. An error of the user's code is raised as CodeError."""
     try:
         return network(images)
     except FAILURES as error:
@@ -415,7 +415,7 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def why_untrainable(name: str, arguments: Mapping[str, Any], image_size: int, has_head: bool) -> str:
-    """Return why the network cannot be trained: its output has no gradient, or there is nothing to train; else ``.
+    """Return why the network `name` cannot be trained, such as an output without a gradient; empty if it can be.
 
     `has_head` says whether the layers behind the network have parameters.
     """

@@ -27,7 +27,7 @@ class Pooling(nn.Module):
             self.p = nn.Parameter(torch.full((1,), GEM_START))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Pool `features` as the class says."""
+        """Return `features` (maps, tokens or features) pooled to (n, F)."""
         if features.ndim == 2:
             return features
         if self.pool == "token":
@@ -44,5 +44,5 @@ class Pooling(nn.Module):
 
 
 def places_of(features: torch.Tensor, prefix_tokens: int) -> torch.Tensor:
-    """Return maps (n, F, h, w), or tokens (n, T, F) after the first `prefix_tokens`, as (n, F, P)."""
+    """Return maps (n, F, h, w), or tokens (n, T, F) after the first `prefix_tokens`, as (n, F, P) for P places."""
     return features.flatten(2) if features.ndim == 4 else features[:, prefix_tokens:].transpose(1, 2)

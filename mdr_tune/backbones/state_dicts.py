@@ -34,7 +34,7 @@ _UNREADABLE = (
 
 
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
-"""Keys of a training's checkpoint with the state dict, in the order in which timm takes them."""
+"""Keys under which a checkpoint may hold the state dict of the network, in the order in which timm tries them."""
 
 
 def load_weights(network: nn.Module, state: State, path: Path, adapt: Callable[[State], State] | None = None) -> None:
@@ -71,10 +71,10 @@ def load_weights(network: nn.Module, state: State, path: Path, adapt: Callable[[
 
 
 def read_state_dict(path: Path) -> State:
-    """Return the state dict in the file `path`, which `torch.save` wrote, or safetensors (`.safetensors`).
+    """Return the state dict in the file `path`, written by `torch.save` or by safetensors (`.safetensors`).
 
-    No code in the file is executed. A state dict inside of a checkpoint, under one of the keys `_WRAPPERS`, is found.
-    It is a UserError if the file cannot be read, is damaged, or holds no state dict.
+    No code in the file is executed. In a checkpoint, the state dict may lie under one of the keys `_WRAPPERS`. Raise
+    UserError if the file cannot be read, is damaged, or holds no state dict.
     """
     expected = "a state dict is expected, saved by torch.save(model.state_dict(), path)"
     try:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class TimmFamily(BackboneFamily):
-    """The family of the models of timm: `timm.` and the model's name, possibly with the tag of its weights.
+    """The family of the models of timm, with names such as `timm.resnet50` or, with a tag, `timm.resnet50.a1_in1k`.
 
-    Without a tag, the weights and the preprocessing are those of timm's default tag.
+    The tag chooses the weights and the preprocessing. Without a tag, timm's default tag does.
     """
 
     names = ()
@@ -26,13 +26,13 @@ class TimmFamily(BackboneFamily):
     others = "by timm's own names its models, such as timm.vit_small_patch16_224 (https://huggingface.co/timm)"
 
     def other_names(self) -> Sequence[str]:
-        """Return the names of all of timm's models, without a tag and with the tag of published weights."""
+        """Return the names of all of timm's models: each without a tag, and with each tag of published weights."""
         from mdr_tune.backbones.timm_models import known_names
 
         return known_names()
 
     def why_unknown(self, name: str) -> str:
-        """Return that a model or a tag is unknown, with the nearest known name, and the tags of a known model."""
+        """Return the message for an unknown model or tag: the nearest known name, and the tags of a known model."""
         from mdr_tune.backbones.timm_models import known_names, tags_of
 
         model, _, tag = name.removeprefix(self.prefix).partition(".")
@@ -44,44 +44,44 @@ class TimmFamily(BackboneFamily):
         return f"timm has no weights {tag!r} of {model}.{did_you_mean(name, full)} {known}"
 
     def arguments(self, name: str) -> Mapping[str, Any]:
-        """Return the arguments of a model that are numbers, texts or booleans, with the defaults of its class."""
+        """Return those arguments of the model `name` that are numbers, texts or booleans, with their defaults."""
         from mdr_tune.backbones.timm_models import arguments_of
 
         return {key: parameter.default for key, parameter in arguments_of(name).items()}
 
     def check_arguments(self, name: str, arguments: Mapping[str, Any]) -> None:
-        """Raise ValueError if a value of `arguments` has the wrong type, or a rate is not in [0, 1)."""
+        """Raise ValueError if a value in `arguments` has the wrong type, or a rate (`drop_rate`) is not in [0, 1)."""
         from mdr_tune.backbones.timm_models import check_arguments
 
         check_arguments(name, arguments)
 
     def image_limits(self, name: str, weights: str, arguments: Mapping[str, Any]) -> ImageLimits:
-        """Return the shapes of images that a model takes: it is tried without memory (torch's meta device)."""
+        """Return the image shapes that the model `name` takes, tried out on torch's meta device, without memory."""
         from mdr_tune.backbones.timm_models import image_limits
 
         return image_limits(name, weights, arguments)
 
     def published_urls(self, name: str) -> dict[str, str]:
-        """Return the URL of the weights of the model `name`, mostly in a repository of https://huggingface.co/timm."""
+        """Return the URL of the weights of the model `name`, by the name `DEFAULT`; empty if timm publishes none."""
         from mdr_tune.backbones.timm_models import published_url
 
         url = published_url(name)
         return {} if url is None else {"DEFAULT": url}
 
     def describe_weights(self, name: str) -> str:
-        """Return the name of the model with the tag of its weights."""
+        """Return timm's name of the model `name` with the tag of its weights."""
         from mdr_tune.backbones.timm_models import name_with_tag
 
         return name_with_tag(name)
 
     def usual_images(self, name: str) -> str:
-        """Return the filter, the size and the share of the image that the weights' configuration asks for."""
+        """Return a text on how timm resizes images for the model `name`: filter, size and share that is cut out."""
         from mdr_tune.backbones.timm_models import usual_images
 
         return usual_images(name)
 
     def draws_by_known_layers(self) -> bool:
-        """Return False: some of timm's models draw in ways of their own."""
+        """Return False: some of timm's models have random layers of their own."""
         return False
 
     def make(self, name: str, weights: str, image_size: int | None, arguments: Mapping[str, Any]) -> "Backbone":

@@ -24,12 +24,12 @@ logger = logging.getLogger(__name__)
 
 PREFIX = "timm."
 _NOT_ARGUMENTS = {"self", "num_classes", "in_chans", "img_size"}
-"""Parameters that are set here."""
+"""Parameters of a model that this module sets itself, and that are therefore no arguments for a sweep file."""
 _SCALARS = (bool, int, float, str)
 _USUAL_STRIDE = 32  # of a network's last features, in pixels
 _HUB_FILE = "pytorch_model.bin"
 _SAFE_FILES = {_HUB_FILE: "model.safetensors", "open_clip_pytorch_model.bin": "open_clip_model.safetensors"}
-"""Files of a repository of weights, each with the one that timm takes first if it exists."""
+"""Names of files of weights on the Hub, each with the name of a file that timm prefers if it exists."""
 
 
 @cache
@@ -46,7 +46,7 @@ def tags_of(model: str) -> list[str]:
 
 
 def name_with_tag(name: str) -> str:
-    """Return timm's name of the model `name` with a tag, which is timm's default one if `name` has none."""
+    """Return timm's name of the model `name` with its tag or, if `name` has no tag, with timm's default tag."""
     model = name.removeprefix(PREFIX)
     tag = _config(name).tag
     return model if "." in model or not tag else f"{model}.{tag}"
@@ -75,7 +75,7 @@ def _config(name: str) -> Any:
 def usual_images(name: str) -> str:
     """Return a text on how timm resizes images for the model `name`: filter, size and share that is cut out.
 
-    It has the keys of a data set that give the same size and share.
+    The text names the keys of a data set that give the same size and share.
     """
     data = timm.data.resolve_data_config({}, pretrained_cfg=_config(name).to_dict())
     size, share, mode = data["input_size"][-1], data["crop_pct"], data["crop_mode"]
@@ -84,7 +84,7 @@ def usual_images(name: str) -> str:
 
 
 def _create(name: str, **options: Any) -> nn.Module:
-    """Return the model `name` with random weights and without its classification layer, unless `options` say else."""
+    """Return the model `name` with random weights and no classification layer. timm's `options` may change this."""
     model: nn.Module = timm.create_model(name.removeprefix(PREFIX), **{"num_classes": 0, **options})
     return model
 
@@ -111,7 +111,7 @@ def arguments_of(name: str) -> Mapping[str, inspect.Parameter]:
             if types and key not in _NOT_ARGUMENTS and parameter.kind is not inspect.Parameter.VAR_KEYWORD:
                 found.setdefault(key, parameter.replace(annotation=types))
         if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-            break  # it passes nothing on to the class below
+            break  # it passes no further arguments on to its base class
     return found
 
 
@@ -128,7 +128,7 @@ def _scalar_types(annotation: Any) -> tuple[Any, ...]:
 
 
 def check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
-    """Raise ValueError if a value of `arguments`, whose keys are known, has the wrong type, or is no rate in [0, 1)."""
+    """Raise ValueError if a value in `arguments` has the wrong type, or a rate (`drop_rate`) is not in [0, 1)."""
     for key, value in arguments.items():
         takes = arguments_of(name)[key].annotation
         expected = _expected(takes)
@@ -155,8 +155,8 @@ def _expected(takes: Iterable[Any]) -> str:
 class TimmBackbone(Backbone):
     """timm's model `name`, with random weights, without its classification layer, made for images of `image_size`.
 
-    Normalisation and the usual image size are those of the weights that `name` stands for. `image_size` None is the
-    usual size. `arguments` are those of the model.
+    Normalisation and the usual image size are those of the weights that `name` stands for. With `image_size` None, the
+    usual size is taken. `arguments` are further arguments of the model, by name.
     """
 
     def __init__(self, name: str, image_size: int | None = None, arguments: Mapping[str, Any] | None = None) -> None:
@@ -177,8 +177,8 @@ class TimmBackbone(Backbone):
     def load_file(self, state: State, path: Path) -> None:
         """Load a state dict of timm's model, with or without its classification layer, or of this class.
 
-        Names of other versions are replaced, and position embeddings for other image sizes are resampled, by the
-        function that timm has for it. Tensors that the network does not have are named in a warning.
+        timm's own function for the model renames tensors of other versions, and resamples position embeddings for other
+        image sizes. A warning names tensors that the network does not have.
         """
         if any(key.startswith("network.") for key in state):
             load_weights(self, state, path)
@@ -205,7 +205,7 @@ class TimmBackbone(Backbone):
         return features
 
     def without_pooling(self) -> None:
-        """Let the network return maps (n, F, h, w) or tokens (n, T, F). ValueError if it cannot."""
+        """Make `forward` return maps (n, F, h, w) or tokens (n, T, F). Raise ValueError if the model cannot."""
         shape = None
         try:
             self.network.reset_classifier(0, global_pool="")  # type: ignore[operator]
@@ -226,21 +226,21 @@ class TimmBackbone(Backbone):
 
 
 def _is_made_for_one_size(name: str, arguments: Mapping[str, Any]) -> bool:
-    """Return whether the network takes only images of the size that it was made for."""
+    """Return whether the model `name` with `arguments` takes only images of the size that it was made for."""
     any_size = arguments.get("dynamic_img_size", False) or not arguments.get("strict_img_size", True)
     return bool(_config(name).fixed_input_size and not any_size)
 
 
 def _options(name: str, arguments: Mapping[str, Any], image_size: int) -> dict[str, Any]:
-    """Return the options to create a model with for images of `image_size`."""
+    """Return the options for `_create` that make the model `name` with `arguments` for images of `image_size`."""
     return {**arguments, **({"img_size": image_size} if _config(name).fixed_input_size else {})}
 
 
 def image_limits(name: str, weights: str, arguments: Mapping[str, Any]) -> ImageLimits:
     """Return the shapes of images that timm's model `name` takes, without making it in memory.
 
-    A size works if a network that is made for it on torch's meta device takes an image, and if weights, in case that
-    `weights` are not `none`, fit the network.
+    A size works if a network made for it on torch's meta device takes an image. Unless `weights` is `none`, the
+    published weights must also fit this network.
     """
     tried = partial(_problem_with, name, weights != "none", tuple(sorted(arguments.items())))
     return ImageLimits(name, 3, _config(name).input_size[-1], min_image_size=1, problem_with=tried)
@@ -248,7 +248,10 @@ def image_limits(name: str, weights: str, arguments: Mapping[str, Any]) -> Image
 
 @cache
 def _problem_with(name: str, weights: bool, arguments: tuple[tuple[str, Any], ...], size: int) -> str:
-    """Return the reason why a model takes no images of `size`, with the sizes nearby that it takes; else ``."""
+    """Return why the model `name` takes no images of `size`, with the nearest sizes that work; empty if it does.
+
+    `weights` says whether published weights must fit.
+    """
     tried = _try(name, weights, arguments, size)
     if tried.problem and tried.is_the_size:
         usual = _config(name).input_size[-1]
@@ -263,10 +266,10 @@ def _problem_with(name: str, weights: bool, arguments: tuple[tuple[str, Any], ..
 
 
 class _Try(NamedTuple):
-    """What came of a network that was made for one size of images.
+    """Result of trying a network for one size of images.
 
-    `problem` is empty if it works; `is_the_size` says whether another size may work, namely a multiple of `multiple`;
-    `is_of_weights` whether random weights work.
+    `problem` is empty if the network works. `is_the_size` says whether another size may work: a multiple of `multiple`,
+    in pixels. `is_of_weights` says whether random weights work.
     """
 
     problem: str = ""
@@ -277,7 +280,7 @@ class _Try(NamedTuple):
 
 @cache
 def _try(name: str, weights: bool, arguments: tuple[tuple[str, Any], ...], size: int) -> _Try:
-    """Make a network for images of `size` on torch's meta device, and give it two of them."""
+    """Make a network for images of `size` on torch's meta device, run it on two of them, and return the result."""
     given, usual = dict(arguments), _config(name).input_size[-1]
     try:
         with torch.device("meta"):
@@ -318,15 +321,15 @@ def _line(error: Exception) -> str:
 
 
 def _misfit(name: str, arguments: Mapping[str, Any], network: nn.Module, size: int) -> str:
-    """Return why weights for the usual arguments and image size do not fit `network`, which is on torch's meta device.
+    """Return why published weights do not fit `network`, made with `arguments` for `size` on torch's meta device.
 
-    An empty text if they fit, or if it cannot be known without the weights.
+    The text is empty if they fit, or if this cannot be known without the values of the weights.
     """
     try:
         with torch.device("meta"):
             usual = _create(name).state_dict()
         adapted = _filtered(name, arguments, dict(usual), network)
-    except Exception:  # timm's function needs the numbers
+    except Exception:  # timm's function needs the values of the weights
         return ""
     wanted = network.state_dict()
     lacking = [key for key in wanted if key not in adapted]
@@ -339,7 +342,7 @@ def _misfit(name: str, arguments: Mapping[str, Any], network: nn.Module, size: i
 
 
 def _adapted(name: str, arguments: Mapping[str, Any], state: State, network: nn.Module, path: Path) -> State:
-    """Return `state`, which was read from `path`, with the names and shapes of `network`."""
+    """Return `state`, read from `path`, with the tensor names and shapes of `network`; UserError if timm cannot."""
     try:
         return _filtered(name, arguments, state, network)
     except Exception as error:  # it expects the tensors of this model
@@ -349,7 +352,7 @@ def _adapted(name: str, arguments: Mapping[str, Any], state: State, network: nn.
 
 
 def _filtered(name: str, arguments: Mapping[str, Any], state: State, network: nn.Module) -> State:
-    """Return `state` after timm's checkpoint filter for the model `name`, which may change `state`."""
+    """Return `state` after timm's checkpoint filter for the model `name`. The filter may change `state` in place."""
     adapt = _checkpoint_filter(name)
     if adapt is None:
         return state
@@ -362,7 +365,7 @@ def _filtered(name: str, arguments: Mapping[str, Any], state: State, network: nn
 def _checkpoint_filter(name: str) -> Callable[..., Any] | None:
     """Return timm's function that adapts a state dict to the model `name`; None if the model needs none.
 
-    timm passes it to `load_pretrained`, which is replaced meanwhile. tests/backbones/test_timm_models.py shows it.
+    To get hold of the function, timm's `load_pretrained`, to which timm passes it, is replaced for a moment.
     """
     given: dict[str, Any] = {}
     before = _builder.load_pretrained

@@ -31,9 +31,9 @@ _POOLED_BY = {
     **dict.fromkeys(("DenseNet", "MNASNet", "MobileNetV2", "SqueezeNet"), "classifier"),
     "ShuffleNetV2": "fc",
 }
-"""Networks that end with a global average pooling, by their class. The value is the first child that the maps do not
-pass: the pooling or, where the pooling is a function or a part of the head, the head. The children before it are called
-in their order. All other networks, but vision transformers, have layers behind their pooling."""
+"""Classes of networks that end with a global average pooling, each with the name of the first child behind the maps:
+the pooling or, where the pooling is a function or a part of the head, the head. `_maps` calls the children before it in
+order. All other networks, except vision transformers, have layers behind their pooling."""
 
 
 @cache
@@ -47,7 +47,7 @@ class TorchvisionBackbone(Backbone):
 
     The last linear layer (for SqueezeNet, the last convolution) and a Dropout right before it are removed. The rest of
     the head stays, such as the two wide layers of VGG. `weights` is the name of published weights, whose preprocessing
-    is used. Any other text stands for DEFAULT.
+    is used; any other text stands for `DEFAULT`.
     """
 
     _pools = True
@@ -87,7 +87,7 @@ class TorchvisionBackbone(Backbone):
         return self._tokens(images) if self.prefix_tokens else self._maps(images)
 
     def without_pooling(self) -> None:
-        """Let `forward` return maps, or the tokens of a vision transformer, see `Backbone`."""
+        """Make `forward` return maps, or the tokens of a vision transformer; see `Backbone.without_pooling`."""
         kind = type(self.network).__name__
         if kind not in (*_POOLED_BY, "VisionTransformer"):
             super().without_pooling()
@@ -122,7 +122,7 @@ class TorchvisionBackbone(Backbone):
 def image_limits(name: str, weights: str = "DEFAULT") -> ImageLimits:
     """Return the shapes of images that torchvision's model `name` takes, without making the model.
 
-    Except for a few networks, the sizes come from the published `weights`. If none have this name, DEFAULT is used.
+    For most models, the sizes come from the published weights named `weights`, or `DEFAULT` if none have this name.
     """
     published = _published(name, weights)
     size, smallest = published.transforms().crop_size[0], max(published.meta["min_size"])

@@ -93,7 +93,7 @@ def check_weights(name: str, weights: str) -> None:
 def where_weights_are(name: str, weights: str) -> str:
     """Return a text on the published `weights` of the backbone `name`: their name, and the path of their file.
 
-    `weights` may be DEFAULT. It is an error if they are not published.
+    `weights` may be `DEFAULT`. Raise KeyError if no weights of this name are published.
     """
     url = published_urls(name)[weights]
     title = family_of(name).describe_weights(name) if weights == "DEFAULT" else weights

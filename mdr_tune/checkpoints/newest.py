@@ -61,7 +61,10 @@ def read_newest(folder: Path, epoch: int | None, trial: dict[str, Any]) -> Found
 
 
 def _leads_to(info: CheckpointInfo, asked: CheckpointInfo | None, epoch: int | None) -> bool:
-    """Return whether training on from the checkpoint of `info` leads to that of `asked` (None: damaged) at `epoch`."""
+    """Return whether a trial that goes on from the checkpoint `info` arrives at the checkpoint `asked` of `epoch`.
+
+    `asked` is None if the description of that checkpoint is damaged.
+    """
     if epoch is not None and info.epoch > epoch:
         return False  # from before the trial was set back to an earlier epoch
     return asked is None or info.source == asked.source

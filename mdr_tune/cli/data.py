@@ -171,7 +171,7 @@ def _described(kept: "KeptFeatures") -> str:
 def run_remove(arguments: argparse.Namespace, console: Console) -> int:
     """Remove the caches of images and the kept features that are as old as `arguments` say; return 0.
 
-    A process that reads a removed file goes on to do so. What a process computes at this moment stays.
+    A process that reads a removed file can go on reading. Features that a process is computing are not removed.
     """
     from mdr_tune.data.images.image_cache import cached_files
     from mdr_tune.data.kept_features import kept_features, remove_features, unfinished_features

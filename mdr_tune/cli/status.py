@@ -105,7 +105,7 @@ class Status:
     def epoch_finished(self, record: TrialRecord) -> None:
         """Count the epoch that the trial of `record` has finished, and print a summary if it is time for one.
 
-        What came before the first epoch, such as features that were computed, no longer stands in the live line.
+        Work before the first epoch, such as computing features, is then removed from the live line.
         """
         self._stage = ""
         self._pace.epoch_finished(record)

@@ -51,7 +51,7 @@ _SHORT_FORMS = {
 }
 _MEANT = {short: name for name, all_short in _SHORT_FORMS.items() for short in all_short}
 _ALSO_MEANT = {"warmup_epochs": "frozen_epochs"}
-"""Names by the keys under which other programs have what these names mean, too."""
+"""Keys of this project by a name that other programs use for them. This project has keys of that name as well."""
 _MOST_SHOWN = 3
 _NEARLY_THE_SAME = 0.82
 _WORDS = {**dict.fromkeys(("yes", "on", "y", "true"), True), **dict.fromkeys(("no", "off", "n", "false"), False)}
@@ -252,9 +252,9 @@ def searched_instead(path: tuple[str, ...], value: Any) -> str:
 def meant_place(path: tuple[str, ...], value: Any, known: list[str], takes: Callable[[str, Any], bool]) -> str:
     """Return the end of a message about the unknown key at `path`: the known key that is meant, and how to write it.
 
-    The key is meant if its name is similar and there is one more sign: a dot in the unknown key, a `value` to search,
-    the name of a metric, or a mapping with one key. Otherwise the result is empty. `known` has the dotted keys of the
-    whole file. `takes(key, value)` returns whether a dotted key takes a value.
+    A known key counts as meant if its name is similar and one more thing suggests it: a dot in the unknown key, or a
+    `value` that is a domain, the name of a metric or a mapping with one key. If no key is meant, the text is empty.
+    `known` has the dotted keys of the whole file. `takes(key, value)` returns whether a dotted key takes a value.
     """
     given, in_space, is_nested = path, path[0] == "space", False
     is_misspelt = nearest_name(path[0], sorted({key.split(".")[0] for key in known})) is not None

@@ -166,7 +166,7 @@ def _is_taken(parameter: Parameter, branch: Branch, trial: TrialConfig, dump: di
 
 
 def _in_short(value: Any) -> str:
-    """Return a short text for `value`. A section gives its name alone: `value` lists all defaults, too."""
+    """Return a short text for `value`: of a section only the name, since `value` has all its keys with defaults."""
     return str(value["name"]) if isinstance(value, dict) and "name" in value else describe_value(value)
 
 

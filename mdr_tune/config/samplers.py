@@ -179,7 +179,7 @@ class Grid(Sampler):
         self._points = grid_points(study.space)
 
     def together(self, seed: int, study: "Study", trial: "FrozenTrial", attempt: int) -> dict[str, Any]:
-        """Return the combination whose index is the number of the trial."""
+        """Return the combination `trial.number` of the grid: values by parameter. Other arguments are not used."""
         return self._points[trial.number]
 
 

@@ -35,7 +35,7 @@ MOST_COMBINATIONS = 4096
 
 
 def space_problems(sweep: SweepConfig) -> Problems:
-    """Return the problems of single keys in the space of `sweep`; without any, those of combinations of values."""
+    """Return the problems of single keys in the space of `sweep`; if there are none, of combinations of values."""
     return key_problems(sweep) or _combination_problems(sweep)
 
 

@@ -387,7 +387,10 @@ class TrialConfig(StrictModel):
 
     @property
     def freezes_batch_norm(self) -> bool:
-        """True if the backbone's BatchNorm stays in eval mode. With `auto`, it does if it has trained weights."""
+        """True if the backbone's BatchNorm stays in eval mode.
+
+        It does with `frozen`, if the backbone is not trained, and, with `auto`, if the backbone has trained weights.
+        """
         is_frozen = self.batch_norm == "frozen" or self.backbone.train == "none"
         return is_frozen or (self.batch_norm == "auto" and self.backbone.pretrained)
 

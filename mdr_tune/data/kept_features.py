@@ -1,6 +1,6 @@
 """List and remove the features of frozen networks that are kept in the cache folder.
 
-`training.frozen_features` writes them: the numbers in `<key>.npy`, what they are of in `<key>.json`.
+`training.frozen_features` writes them: the features in `<key>.npy`, and a description of them in `<key>.json`.
 """
 
 import json
@@ -21,7 +21,7 @@ class KeptFeatures(NamedTuple):
     """One file of kept features.
 
     Attributes:
-        about: what the features are of: `data`, `split`, `backbone`, `content` and others. Empty if that is not known.
+        about: description of the features, with `data`, `split`, `backbone`, `content` and others; empty without one.
         shape: number of images times views, and of features, (n, F); None if the file is damaged.
         bytes: size of the file in bytes.
     """
@@ -33,12 +33,12 @@ class KeptFeatures(NamedTuple):
 
 
 def about_file(path: Path) -> Path:
-    """Return the file that says what the features in `path` are of."""
+    """Return the path of the description of the features in `path`, a JSON file beside them."""
     return path.with_suffix(".json")
 
 
 def kept_features(folder: Path) -> list[KeptFeatures]:
-    """Return the kept features in the cache folder `folder`, sorted by path, without a file that was just removed."""
+    """Return the kept features in the cache folder `folder`, sorted by path."""
     found = []
     for path in sorted((folder / FOLDER).glob("*.npy")):
         about, shape = dict[str, Any](), None
@@ -64,7 +64,7 @@ def unfinished_features(folder: Path) -> list[tuple[Path, int]]:
 def remove_features(path: Path) -> None:
     """Remove the kept features in the file `path`, or the folder `path` of unfinished ones.
 
-    A process that reads them goes on to do so, since the file stays until no process has it mapped.
+    A process that has the file mapped can go on reading: the system keeps the data as long as a process maps them.
     """
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)

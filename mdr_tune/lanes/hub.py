@@ -99,7 +99,7 @@ class LaneHub:
         await self._leases.release(holder, token)
 
     async def submit(self, holder: str, kind: CommandKind, payload: dict[str, Any]) -> Outcome:
-        """Run a command on the lane of the trial `holder`; the outcome's value is that of rank 0's reply.
+        """Run a command on the lane of the trial `holder`; the outcome has the value of rank 0's reply.
 
         `kind` and `payload` are those of `Command`. If the lane ends, the kind of the outcome is "lost", and the trial
         can go on in another lane. If no lane is left or the sweep is stopping, the kind is "ended".
@@ -128,7 +128,7 @@ class LaneHub:
         return news
 
     async def report_progress(self, what: str, done: int, total: int) -> None:
-        """Keep for the user that `done` of `total` items of the task `what` are done, in place of an earlier report."""
+        """Store for the driver that `done` of `total` items of the task `what` are done. Drop an earlier report."""
         self._progress = what, done, total
 
     async def take_progress(self) -> tuple[str, int, int] | None:

@@ -39,7 +39,7 @@ def end_sessions(leaders: Collection[int]) -> None:
 
 
 def _members(sessions: Collection[int]) -> Iterator[int]:
-    """Yield the ids of the processes whose session id, that of the session's leader, is in `sessions`."""
+    """Yield the ids of the processes in `sessions`. The id of a session is the process id of its leader."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(ProcessLookupError):
             if os.getsid(pid := int(folder.name)) in sessions:

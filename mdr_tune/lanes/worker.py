@@ -89,7 +89,7 @@ def _give_up(hub: Any, lane: int, why: str) -> None:
 
 
 def _every_so_often(progress: Progress) -> Progress:
-    """Return a function that passes on to `progress` at most one call in REPORT_EVERY_S seconds, and each last one."""
+    """Return a function that passes calls on to `progress`: one in REPORT_EVERY_S seconds, and those at the end."""
     next_at = 0.0
 
     def report(what: str, done: int, total: int) -> None:

@@ -74,8 +74,8 @@ class BatchLabels:
     def against(cls, labels: Tensor, references: Tensor) -> "BatchLabels":
         """Compute the `BatchLabels` of a batch that is compared with references.
 
-        `labels` (N,) are the classes of the batch, `references` (R,) those of the references, the last N of which are
-        the batch. All tensors are on the CPU. Time and memory grow with N * R.
+        `labels` (N,) are the classes of the batch, and `references` (R,) the classes of the references. The last N
+        references are the batch itself. All tensors are on the CPU. Time and memory grow with N * R.
         """
         is_positive = labels[:, None] == references  # (N, R)
         own_columns(is_positive).fill_diagonal_(False)

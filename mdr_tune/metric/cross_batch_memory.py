@@ -49,10 +49,10 @@ class CrossBatchMemory(nn.Module):
         self.filled = min(self.filled + count, size)
 
     def recall(self, embeddings: Tensor, mode: EmbeddingMode) -> tuple[Tensor, Tensor]:
-        """Return the embeddings in the memory (m, D), the oldest first, and their classes (m,), on the CPU.
+        """Return the m embeddings in the memory, (m, D), the oldest first, and their classes (m,), on the CPU.
 
-        They are transformed by `mode`, as `apply_batch_mode` does for the batch `embeddings` (N, D). No gradient flows
-        through them. With `rescale`, none flows through the batch's mean distance either, by which they are divided.
+        `mode` transforms the returned embeddings as `apply_batch_mode` transforms the batch `embeddings` (N, D): with
+        `rescale`, it divides them by the batch's mean distance. No gradient flows through them or this mean distance.
         """
         first = len(self.labels) - self.filled
         return apply_batch_mode(self.embeddings[first:], embeddings, mode), self.labels[first:]
@@ -67,7 +67,7 @@ class CrossBatchMemory(nn.Module):
         return {"labels": self.labels, "filled": self.filled}
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        """Load a state, which may have room for more embeddings, or for fewer."""
+        """Load a state of a memory, which may have room for more embeddings than this memory, or for fewer."""
         saved: Tensor | None = state_dict.get(f"{prefix}embeddings")
         if saved is not None and len(saved) != len(self.embeddings):
             state_dict[f"{prefix}embeddings"] = _last_rows(saved, len(self.embeddings))

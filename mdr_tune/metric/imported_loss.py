@@ -18,7 +18,7 @@ FILLED = ("num_classes", "embedding_size")
 """Parameters of a loss's constructor that the trial fills in."""
 _EMBEDDINGS, _SIZE, _CLASSES = 12, 6, 4
 _RANDOM = 2
-"""Number of the first `trial_batches`, which are random."""
+"""Number of random batches, which are the first of `trial_batches`."""
 
 
 class LossFacts(NamedTuple):
@@ -44,7 +44,7 @@ class ImportedLoss(LibraryLoss):
     It may draw from torch's global generator, which is then seeded alike on all ranks.
 
     Attributes:
-        gave_gradient: whether the last value that the user's code returned has a gradient. The adapter's always has.
+        gave_gradient: whether the last value of the user's loss has a gradient. The adapter's value always has one.
     """
 
     gave_gradient = False
@@ -160,9 +160,10 @@ def trial_batch(dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tens
 
 
 def trial_batches() -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield embeddings (12, 6) and labels (12,): two random batches first, then classes apart, mixed, close and wide.
+    """Yield batches to try a loss or miner with: embeddings (12, 6) and labels (12,).
 
-    A loss with a margin may be 0 for some of them, and a miner may choose nothing.
+    First come two random batches, then one each with classes far apart, with mixed classes, with small and with large
+    distances. A loss with a margin may be 0 for some of these batches, and a miner may choose nothing.
     """
     for seed in range(_RANDOM):
         yield trial_batch(seed=seed)
@@ -210,7 +211,7 @@ def check_trains(loss: ImportedLoss) -> tuple[Tensor, Tensor] | None:
 
 
 def _gradient(loss: ImportedLoss, embeddings: Tensor, labels: Tensor, must_be_finite: bool) -> Tensor | None:
-    """Return the gradient (12, 6) of the embeddings; None if the value does not depend on them by a graph."""
+    """Return the gradient (12, 6) by the embeddings; None if no autograd graph leads from the value to them."""
     where = f"{loss.name}{defined_at(type(loss.loss).forward)}"
     leaf = embeddings.clone().requires_grad_()
     value = value_of(loss, leaf, labels)

@@ -93,7 +93,7 @@ def _tried(name: str, function: Callable[..., Any], canonical_arguments: str) ->
 
 
 def mined_in_trial(miner: ImportedMiner, batch: tuple[Tensor, Tensor] | None = None) -> Triplets | Pairs:
-    """Return the choice of `miner` in `batch`, embeddings and labels; None is a random batch.
+    """Return the pairs or triplets that `miner` chooses in `batch` (embeddings, labels); None: in a random batch.
 
     Raises:
         CodeError: The miner fails, or its choice is not valid.

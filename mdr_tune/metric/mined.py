@@ -97,7 +97,7 @@ def draw_negatives(weights: Tensor, labels: BatchLabels, generator: torch.Genera
 
 
 def draw_by_cpu(weights: Tensor, draws: int, generator: torch.Generator) -> Tensor:
-    """Draw columns of `weights` on a GPU, as `torch.multinomial` with replacement draws them on a CPU: (A, `draws`).
+    """Return columns of `weights`, (A, draws), drawn on a GPU as `torch.multinomial` draws with replacement on a CPU.
 
     The random numbers are the same as on a CPU, and so is the generator's state afterwards. The drawn columns are the
     same too, except where rounding decides. The CPU does not wait for the GPU, and so cannot raise an error if weights

@@ -267,7 +267,7 @@ def distances_by_parts(queries: Tensor, gallery: Tensor) -> tuple[Tensor, Roundi
 def _parts(embeddings: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Split `embeddings` (n, D) float64 into whole multiples of `step` and rests, (n, D) both.
 
-    Return also the squared norms of the multiples, (n,), and the squared norms of the embeddings minus these, (n,).
+    Return also |multiples|^2, (n,), and |embeddings|^2 - |multiples|^2, (n,).
     """
     whole = (embeddings / step).round_().mul_(step)
     rest = embeddings - whole

@@ -111,8 +111,8 @@ class _Thresholds:
 def _visit(tile: DistanceTile, thresholds: _Thresholds) -> tuple[Tensor, Tensor]:
     """Return the pulls of `tile`, sign(nearest target - distance), and 1 + L sums over the tile.
 
-    The first sum is that of |nearest target - distance|. The other L sums belong to the sorted levels, whose targets
-    and midpoints are `thresholds`. Each is the sum of the pulls of all pairs whose nearest level is this level or a
+    The first sum adds up |nearest target - distance|. The other L sums belong to the sorted levels, whose targets and
+    midpoints are `thresholds`. The sum of a level adds up the pulls of all pairs whose nearest level is this level or a
     higher one. The tile is passed over many times, but each pass is vectorised and stays within the cache.
     `torch.bucketize` and a look-up need only two passes, but take four times as long on a CPU.
     """

@@ -232,7 +232,10 @@ def _nearest(distances: Tensor, depth: int) -> Tensor:
 
 
 def _columns_within(distances: Tensor, edge: Tensor, depth: int) -> Tensor:
-    """Return, ascending, the columns of each row's `depth` smallest `distances`, whose largest is `edge` (B, 1)."""
+    """Return the columns (B, depth), ascending, of the `depth` smallest values in each row of `distances` (B, C).
+
+    `edge` (B, 1) is the largest of these values. Among values equal to the edge, those in the first columns are taken.
+    """
     nearer, equal = distances < edge, distances == edge
     places = depth - nearer.sum(dim=1, keepdim=True)  # left for entries equal to the edge; the first get them
     chosen = nearer | (equal & (equal.cumsum(dim=1, dtype=torch.int32) <= places))

@@ -13,7 +13,7 @@ class DistanceSnapshot:
     """Histograms of the normalised distances in the last batch of an epoch. Each pair of images counts once.
 
     A distance d is normalised to z = (d - mean) / std. With MDR, `mean` and `std` are the loss's moving averages.
-    Without MDR, they are those of the batch.
+    Without MDR, `mean` and `std` are computed from the batch.
 
     Attributes:
         epoch: Epoch after which the snapshot was taken.

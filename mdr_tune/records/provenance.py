@@ -68,7 +68,7 @@ def repeat_info(
 def packages_of(names: Iterable[str]) -> dict[str, str]:
     """Return the versions of the installed packages that the import paths among `names` lead to, by package.
 
-    The user's own modules, in the folder of `code`, belong to none.
+    The user's own modules, in the folder of `code`, belong to no package.
     """
     tops = {name.partition(":")[0].partition(".")[0] for name in names if is_import_path(name)}
     found = {package for top in tops if own_place(top) is None for package in _packages_with().get(top, [top])}

@@ -242,7 +242,7 @@ class Ledger:
         return not self.missing_seeds(first) and all(seed.ended for seed in self.seeds_of(first))
 
     def getting_seeds(self, arm: str) -> list[TrialRecord]:
-        """Return the first seeds of those configurations of `arm` that may get further seeds, in the order of getting.
+        """Return the first seeds of the configurations of `arm` that may get further seeds, the next to get one first.
 
         With finalists, these are the best ones so far, the best first. They follow from the records alone, so that a
         resumed search has the same ones.

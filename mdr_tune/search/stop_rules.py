@@ -15,12 +15,12 @@ class StopRules:
 
     Args:
         config: Budgets, target and patience.
-        arms: All arms, in the order in which they are searched. When the search of an arm begins, it gets a share of
-            the budget that is left: its number of trials, divided by that of this arm and all later ones.
+        arms: All arms, in the order in which they are searched. When the search of an arm begins, the arm gets a share
+            of the remaining budget: its number of trials, divided by the number of trials of all arms from it on.
         metric: Name of the metric to which the target and the progress refer.
         gpus_per_trial: Number of GPUs that a trial uses. GPU hours are computed from it.
-        seeds_per_trial: Number of training seeds of a surviving configuration, whose value is the mean over them. 1 if
-            only finalists get further seeds: then the first seeds decide alone.
+        seeds_per_trial: Number of training seeds of a surviving configuration. The value of the configuration is the
+            mean over these seeds. 1 if only finalists get further seeds: then the first seeds decide alone.
         used_s: Wall time of the earlier sessions of the sweep, in seconds.
         every_seed: Whether every configuration gets all seeds, even if its first seed does not run to its end.
         clock: Function that returns a monotonic time in seconds.

@@ -181,7 +181,7 @@ class TrialSource(SearchAlgorithm):
 
     @property
     def _none_are_to_come(self) -> bool:
-        """Whether there is no trial of an earlier session left to give, and no configuration to ask the search for."""
+        """Whether no trial of an earlier session is left to give, and the search will not be asked for another one."""
         return not self._past and not self._orphans and (self._no_more_asked or self._closed() is not None)
 
     def _new_trial(self) -> Trial | None:

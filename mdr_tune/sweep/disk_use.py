@@ -44,9 +44,10 @@ def describe_checkpoints(plan: Plan) -> str | None:
 
 
 def describe_features(plan: Plan) -> list[str]:
-    """Return a line for each frozen network of `plan` whose features are kept: where, how large, and whether there.
+    """Return a line for each frozen network of `plan` whose features are kept: folder, size, and whether they exist.
 
-    They are counted for all training seeds if the network is random. A data set that is not there yet has no line.
+    If the network is random, the features for all training seeds are counted. There are no lines before the data set is
+    there.
 
     Raises:
         UserError: Features are missing, and the cache folder can only be read.
@@ -74,7 +75,7 @@ def describe_features(plan: Plan) -> list[str]:
 
 
 def _keeping_trials(sweep: SweepConfig) -> Iterator[TrialConfig]:
-    """Yield a trial of `sweep` for each way in which it computes features that are kept."""
+    """Yield a trial for each combination in `sweep` of network, data, augmentation and seed that has kept features."""
     for trial in models_of(sweep):
         for data in section_variants(sweep.trial, sweep.space, "data"):
             for augmentation in section_variants(sweep.trial, sweep.space, "augmentation"):
@@ -85,7 +86,7 @@ def _keeping_trials(sweep: SweepConfig) -> Iterator[TrialConfig]:
 
 
 def _feature_files(trial: TrialConfig, images: DatasetOutline, device: str) -> dict[str, int]:
-    """Return the size in bytes of each file of features that `trial` needs before its final evaluation, by its key."""
+    """Return the size in bytes of each file of features that `trial` needs before its final evaluation, by key."""
     from mdr_tune.training.frozen_features import about_features
 
     train, validation = (sum(split.class_sizes) for split in (images.train, images.validation))
@@ -101,7 +102,10 @@ def _feature_files(trial: TrialConfig, images: DatasetOutline, device: str) -> d
 
 
 def _there(folder: Path) -> set[str]:
-    """Return the keys of the kept features in the cache folder `folder`, with the content of the images and without."""
+    """Return two keys for each file of kept features in the cache folder `folder`: with the images' hash and without.
+
+    A plan that has not read the images does not know their hash.
+    """
     from mdr_tune.data.kept_features import kept_features
 
     abouts = [kept.about for kept in kept_features(folder) if kept.about and kept.shape]
@@ -116,7 +120,7 @@ def checkpoint_bytes(trial: TrialConfig) -> int:
     """Return the approximate size in bytes of a checkpoint of `trial`, without the few weights of the loss.
 
     It includes the network, its buffers, the optimiser's state and the cross-batch memory, but not a frozen network
-    that checkpoints do without.
+    that checkpoints leave out.
     """
     from mdr_tune.training.frozen_backbone import leaves_out
 

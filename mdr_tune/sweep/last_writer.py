@@ -40,8 +40,8 @@ def check_last_writer(run: "Run", name: str, folder: Path, stores: Stores, own: 
     """Check that no other copy of the launch in `folder` has written into the launch's `run` after this copy.
 
     A run without the tag that `claim` sets is accepted: an older version recorded the run, or a user deleted the tag.
-    `name` is that of the sweep. `stores` are those of this session. `own` are those that --resume uses when no flag
-    names an MLflow store; it is None if they are not known.
+    `name` is the sweep's name, and `stores` are this session's stores. `own` are the stores that --resume uses when no
+    flag names an MLflow store; None if they are not known.
 
     Raises:
         UserError: Another copy has written into the run. The message names both copies and the ways to continue.

@@ -138,7 +138,7 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
 
 
 def _stop_rules(plan: Plan) -> StopRules:
-    """Return the rules that end the search of `plan` early, which know what earlier sessions of the launch did."""
+    """Return the rules that end a search of `plan` early. They have received the events of earlier sessions."""
     past, search = plan.past, plan.sweep.search
     gpus = plan.lanes.gpus_per_worker * plan.lanes.workers_per_lane
     deciding = len(plan.sweep.training_seeds) if search.finalists is None else 1

@@ -250,7 +250,7 @@ def _load(data: DataConfig, progress: Progress) -> None:
 
 @contextlib.contextmanager
 def naming(file: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
-    """Say in a UserError that is raised in the block where each key was given: in a line of `file`, or by a --set.
+    """Add to a UserError that is raised in the block the place of each key: a line of `file`, or a --set.
 
     Only lines that begin with a key of the trial (`data.root: ...`) or of the sweep (`metric: ...`) are changed.
     `overrides` are the texts `KEY=VALUE` of --set.

@@ -79,8 +79,8 @@ def _newest_launch(sweeps: Path, name: str) -> Path:
 def _best_first(records: list[TrialRecord], metric: str, finalists: int | None) -> list[tuple[TrialRecord, int]]:
     """Return one record and its best epoch by `metric` for each configuration of the main arm, the best one first.
 
-    The record is that of the first seed that has a value. Configurations are compared by the mean over their seeds that
-    ran to their end, or by the value of the returned seed if none did; `standing` says what `finalists` changes.
+    The record is of the first seed that has a value. Configurations are compared by the mean over their seeds that ran
+    to their end or, if none did, by the value of the returned record. `standing` explains `finalists`.
     """
     scored: list[tuple[tuple[bool, float], TrialRecord, int]] = []
     for seeds in by_configuration(record for record in records if record.arm in (MAIN_ARM, ABLATION_ARM)).values():

@@ -26,9 +26,9 @@ LANES_SHOWN = 8
 class LaneWatch:
     """Context manager that polls the lanes' hub in a thread and calls `tell` with lines for the user.
 
-    `progress` is called with what the lanes report on a command that takes long.
     `hub` is the actor that leases the `num_lanes` lanes of the launch. `needs` are the resources, in words, that the
-    workers of a lane need. A line says what has changed: lanes are up, lost or missing.
+    workers of a lane need. A line says what has changed: lanes are up, lost or missing. `progress` is called with the
+    lanes' reports on a long command, such as one that computes features.
     """
 
     def __init__(

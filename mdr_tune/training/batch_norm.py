@@ -79,9 +79,9 @@ class _GlobalBatchNormAct2d(GlobalBatchNorm2d):
 
 
 def global_kind(layer: nn.Module) -> type[_GlobalBatchNorm] | None:
-    """Return the class that gives a BatchNorm `layer` the statistics of the global batch; None if there is none.
+    """Return the class that gives `layer`, a BatchNorm of torch or timm, the statistics of the global batch.
 
-    There is none for other classes, nor for a layer without weights or without running statistics.
+    Return None for other classes, and for a layer without weights or without running statistics.
     """
     if getattr(layer, "weight", None) is None or getattr(layer, "running_mean", None) is None:
         return None
@@ -96,7 +96,7 @@ def global_kind(layer: nn.Module) -> type[_GlobalBatchNorm] | None:
 def synchronize_batch_norm(module: nn.Module, ranks: Ranks, batch_size: int) -> None:
     """Make the BatchNorm layers in `module` compute their training statistics over all `ranks`. `module` is changed.
 
-    It must be on its device. `batch_size` is the number of images in the global batch of every training step.
+    `module` must be on its device already. `batch_size` is the size of the global batch in every training step.
     """
     if ranks.world_size == 1:
         return

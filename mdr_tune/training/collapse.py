@@ -30,9 +30,9 @@ standard deviation of at least 0.02 times the norm.
 def distance_moments(embeddings: torch.Tensor, mode: EmbeddingMode) -> tuple[float, float, float]:
     """Return mean and standard deviation of the distances between a batch's `embeddings`, and the embeddings' norm.
 
-    The deviation is that of the population, off the diagonal; the norm is the root mean square. The distances are those
-    of retrieval: with the `mode` `l2` embeddings are normalised first. They are computed in float64, from centred
-    embeddings; otherwise they would be dominated by the rounding of |a|^2 + |b|^2 - 2ab.
+    The deviation is that of a population, over all pairs of different images; the norm is the root mean square of all
+    norms. With the `mode` `l2`, embeddings are normalised first, as in retrieval. The distances are computed in
+    float64, from centred embeddings; otherwise, the rounding of |a|^2 + |b|^2 - 2ab would dominate them.
 
     `embeddings` are (N, D), raw, of the global batch; N is at least 3. All results are in the units of the embeddings.
     """

@@ -1,7 +1,7 @@
-"""Check one loss, miner, network or data set of the user's as a launch does, and further: `mdr-tune check`.
+"""Check a user's own loss, miner, network or data set for `mdr-tune check`: as a launch does, and further.
 
-Each check is a line: what was checked, whether it passed, and what was found. A check that fails ends the checks that
-need it.
+Each check gives a `Line`: what was checked, whether it passed, and what was found. If a check fails, the checks that
+need its result are left out.
 """
 
 import inspect
@@ -39,7 +39,7 @@ from mdr_tune.util.words import count
 
 Kind = Literal["backbone", "loss", "miner", "data"]
 SIGNATURE = "signature, values"
-"""Name of the first check, if it failed. It fails for a component of another kind."""
+"""Name of the first check in the line of its failure. It fails, for example, for a component of another kind."""
 RANKS_TIMEOUT_S = 600
 _FILLED = {"num_classes": 4, "embedding_size": 6}
 _BATCH, _STEPS, _IMAGES_PER_CLASS = 16, 2, 4
@@ -52,11 +52,11 @@ kinks, such as those of a deep network of ReLUs, and a small one has rounding er
 _LARGEST_ERROR = 1e-3
 """Largest difference of a gradient from finite differences, relative to the gradient."""
 _LARGEST_DIFFERENCE = 1e-9
-"""Largest relative difference of numbers in float64 that one and two ranks may have."""
+"""Largest relative difference, in float64, between the results of one rank and of two."""
 
 
 Differentiable = tuple[Callable[[], Tensor], list[Tensor]]
-"""A function that returns a number, and the tensors that the number has a gradient for."""
+"""A function that returns a scalar, and the tensors to differentiate the scalar by."""
 
 _Batch = tuple[Tensor, Tensor]
 """Embeddings (12, 6) and labels (12,)."""
@@ -77,10 +77,10 @@ class Line(NamedTuple):
 
 
 def kind_of(name: str, arguments: Mapping[str, Any]) -> Kind:
-    """Return what the import path `name` with `arguments` stands for, by what it takes and returns.
+    """Tell whether the import path `name` with `arguments` is a network, a loss, a miner or a data set.
 
     Raises:
-        CodeError: It cannot be imported or made, or is none of the four.
+        CodeError: The component cannot be imported or made, or is none of these four.
     """
     function = import_named(name)
     taken = call_arguments(function, tuple(_FILLED))
@@ -104,7 +104,7 @@ def kind_of(name: str, arguments: Mapping[str, Any]) -> Kind:
 
 
 def _kind_by_call(name: str, made: Callable[..., Any]) -> Kind:
-    """Return what `made` is, by the names of its parameters, by their number, and by what it returns."""
+    """Return the kind of `made`, found by the names and the number of its parameters, and by its result."""
     signature = inspect.signature(made.forward if isinstance(made, nn.Module) else made)
     takes = [number for number in (1, 2) if _binds(signature, number)]
     if next(iter(signature.parameters), "") not in _OF_EMBEDDINGS:
@@ -117,7 +117,7 @@ def _kind_by_call(name: str, made: Callable[..., Any]) -> Kind:
             )
     try:
         returned = made(*trial_batch())
-    except FAILURES:  # the check says what is wrong
+    except FAILURES:  # the check of the component reports the error
         return "loss" if isinstance(made, nn.Module) else "miner"
     if isinstance(returned, Tensor):
         return "loss" if returned.is_floating_point() or returned.numel() == 1 else "miner"
@@ -134,16 +134,16 @@ def _binds(signature: inspect.Signature, number: int) -> bool:
 
 
 def usual_image_size(name: str, arguments: Mapping[str, Any]) -> int:
-    """Return the height and width of images that the network `name` says it takes, or else 224."""
+    """Return the height and width of images in the attribute `image_size` of the network `name`, or else 224."""
     from mdr_tune.backbones.imported_network import USUAL_SIZE, facts
 
     return facts(name, arguments).image_size or USUAL_SIZE
 
 
 def check_component(kind: Kind, name: str, arguments: Mapping[str, Any], image_size: int) -> Iterator[Line]:
-    """Yield the result of each check of the `kind` with the import path `name` and the `arguments` of a sweep file.
+    """Yield the result of each check of the component of this `kind` with the import path `name` and `arguments`.
 
-    Networks are tried on images of `image_size` pixels.
+    `image_size` is the height and width of the images that a network is tried with.
     """
     try:
         trial = _trial(kind, name, arguments, image_size)
@@ -163,9 +163,10 @@ def check_component(kind: Kind, name: str, arguments: Mapping[str, Any], image_s
 
 
 def for_flags(error: UserError, kind: Kind | None, arguments: Mapping[str, Any]) -> str:
-    """Return the text of `error`, on a section `kind` of a sweep file, with the flags of `check` in place of its keys.
+    """Return the text of `error` with flags of `mdr-tune check`, such as `--set p=2`, in place of a sweep file's keys.
 
-    `kind` is None if the error is of the code alone.
+    `kind` is the section of the sweep file that the error is on; None: it is on the code alone. `arguments` are those
+    of the component.
     """
     message = str(error)
     key, _, problem = message.removeprefix(f"{kind}.").partition(": ")
@@ -183,7 +184,7 @@ def for_flags(error: UserError, kind: Kind | None, arguments: Mapping[str, Any])
 
 
 def _trial(kind: Kind, name: str, arguments: Mapping[str, Any], image_size: int) -> TrialConfig:
-    """Return a small trial with the component, whose data are random images. UserError if a launch would refuse it."""
+    """Return a trial of two steps with the component `name`. Raise UserError if a launch would refuse it."""
     usual: dict[str, Any] = {
         "backbone": "conv4",
         "loss": "triplet",
@@ -235,9 +236,9 @@ def _check_loss(name: str, arguments: Mapping[str, Any], trial: TrialConfig) -> 
 
 
 def _state_of_loss(name: str, arguments: Mapping[str, Any], loss: ImportedLoss, value: Tensor, batch: _Batch) -> Line:
-    """Return the line on determinism of a `loss` that was called once, and returned `value` as another one did.
+    """Return the line on determinism of `loss`. Its first call returned `value`, as did that of another instance.
 
-    A state that changes with each call must be in buffers, which checkpoints have.
+    If each call changes a state of the loss, this state must be in buffers, which checkpoints have.
     """
     resumed = build_for_trial(name, arguments)
     resumed.load_state_dict(loss.state_dict())
@@ -266,7 +267,7 @@ def _in_double(name: str, arguments: Mapping[str, Any], batch: _Batch) -> Differ
 
 
 def _finite_differences(make: Callable[[], Differentiable]) -> Line:
-    """Compare the gradient in float64 with finite differences in three random directions."""
+    """Compare the gradient of the function that `make` returns with finite differences in three random directions."""
     what = "finite differences"
     try:
         value, leaves = make()
@@ -290,7 +291,7 @@ def _finite_differences(make: Callable[[], Differentiable]) -> Line:
 def _error(
     value: Callable[[], Tensor], leaves: list[Tensor], gradients: tuple[Tensor | None, ...], seed: int, size: float
 ) -> float:
-    """Return the relative error of `gradients` in a random direction, with the best of the steps. `size` is |value|."""
+    """Return the error of `gradients` in a random direction, with the step that fits best. `size` is |value()|."""
     generator = torch.Generator().manual_seed(seed)
     ways = [torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype) * _scale(leaf) for leaf in leaves]
     slope = sum(float((one * way).sum()) for one, way in zip(gradients, ways, strict=True) if one is not None)
@@ -311,7 +312,7 @@ def _scale(leaf: Tensor) -> float:
 
 
 def _moved(value: Callable[[], Tensor], leaves: list[Tensor], ways: list[Tensor], step: float) -> float:
-    """Return the value after the `leaves` were moved by `step` times `ways`; they are moved back."""
+    """Return `value()` with the `leaves` moved by `step` times `ways`. The `leaves` are then moved back."""
     before = [leaf.detach().clone() for leaf in leaves]
     for leaf, way in zip(leaves, ways, strict=True):
         leaf.add_(way, alpha=step)
@@ -330,7 +331,7 @@ def _determinism(is_same: bool, noun: str, draws: str | None = None) -> Line:
 
 
 def _draws_of_loss(loss: ImportedLoss, batch: _Batch) -> str | None:
-    """Return a text if `loss` draws at random: from torch's generator, or from one that no rank shares."""
+    """Return a text for the report if `loss` draws from torch's global generator; else None."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         before = torch.get_rng_state()
@@ -403,7 +404,7 @@ def _local_draws(trial: TrialConfig) -> list[str]:
 
 
 def _check_data(name: str, arguments: Mapping[str, Any], trial: TrialConfig) -> Iterator[Line]:
-    """Check a data set that `_trial` has opened, so that its splits have the right form."""
+    """Yield the results for a data set. `_trial` has opened it before, so that its splits have the right form."""
     validation = trial.data.model_dump()["validation"]
     given: dict[str, Any] = {"name": name, "arguments": trial.data.model_extra or {}, "validation": validation}
     opened = open_imported(**given)
@@ -447,7 +448,7 @@ def _label_line(part: str, split: ImageSplit) -> Line:
 
 
 def _content_elsewhere(given: Mapping[str, Any]) -> str:
-    """Return the hash of the data set that another process opens, whose sets have another order."""
+    """Return the hash of the data set that a new process opens. In that process, Python's sets have another order."""
     with tempfile.TemporaryDirectory(prefix="mdr_tune_check_") as folder:
         file = Path(folder, "given.json")
         file.write_text(json.dumps({**given, "code": [str(one) for one in code_folders()]}))
@@ -463,7 +464,7 @@ def _content_elsewhere(given: Mapping[str, Any]) -> str:
 
 
 def print_content() -> None:
-    """Print the hash of a data set. The argument of the program is a file that says which."""
+    """Print the hash of a data set: the program of `_content_elsewhere`, whose argument is a file with its settings."""
     given = json.loads(Path(sys.argv[1]).read_text())
     look_for_code_in([Path(one) for one in given.pop("code")])
     try:
@@ -473,7 +474,10 @@ def print_content() -> None:
 
 
 def _check_ranks(trial: TrialConfig, draws: bool) -> Line:
-    """Train two steps on one rank and on two, in float64, and compare the losses and all weights."""
+    """Train two steps on one rank and on two, in float64, and compare the losses and all weights.
+
+    If the network has layers that draw for each rank (`draws`), a difference is a note, not a failure.
+    """
     what = "1 rank against 2"
     try:
         one, two = (_on_ranks(trial, world_size) for world_size in (1, 2))
@@ -496,7 +500,7 @@ def _difference(one: Tensor, other: Tensor) -> float:
 
 
 def _on_ranks(trial: TrialConfig, world_size: int) -> dict[str, Tensor]:
-    """Return losses and weights after two steps of `trial` on `world_size` processes, those of rank 0."""
+    """Train two steps of `trial` on `world_size` processes; return rank 0's losses and weights by name."""
     with tempfile.TemporaryDirectory(prefix="mdr_tune_check_") as folder:
         given = {"trial": trial.model_dump(), "code": [str(one) for one in code_folders()]}
         Path(folder, "given.json").write_text(json.dumps(given))
@@ -525,7 +529,7 @@ def run_rank() -> None:
     given = json.loads((folder / "given.json").read_text())
     look_for_code_in([Path(one) for one in given["code"]])
     torch.set_num_threads(1)
-    random.seed(rank)  # workers differ in them
+    random.seed(rank)  # workers differ in these generators
     numpy.random.seed(rank)
     if world_size > 1:
         store = f"file://{folder}/store"

@@ -22,7 +22,7 @@ class Draws:
     Attributes:
         step: Numbers that identify the optimiser step: seed of the trial, epoch, number of the step within the epoch.
         batch_size: Number of images in the global batch, B.
-        rows: Images of the global batch that the next forward pass gets.
+        rows: Slice of the global batch that the next forward pass gets.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Draws:
         return torch.rand((self.batch_size, *shape), generator=self._generator(layer))
 
     def are_of(self, length: int) -> bool:
-        """Return whether a tensor whose first dimension has `length` can have equally many parts of each image."""
+        """Return whether `length`, of a first dimension, is a multiple of the number of images in `rows`."""
         return len(self) == 0 or length % len(self) == 0
 
     def __len__(self) -> int:
@@ -85,7 +85,7 @@ class Draws:
         return int(self.rows.stop - self.rows.start)
 
     def _rows_of(self, draw: Callable[..., torch.Tensor], layer: int, length: int, shape: torch.Size) -> torch.Tensor:
-        """Draw for the global batch, and return the part of `rows`: (length, *shape), `length` / n for each image."""
+        """Call `draw` for the global batch, and return the numbers (length, *shape) of the images `rows`."""
         parts = length // max(len(self), 1)
         numbers = draw((self.batch_size, parts, *shape), generator=self._generator(layer))
         return numbers[self.rows].flatten(0, 1)
@@ -131,13 +131,13 @@ class DrawingLayer(nn.Module):
     draws: Draws
 
     def mask(self, inputs: torch.Tensor, dims: int, probability: float, same_for_all: bool = False) -> torch.Tensor:
-        """Return a mask as of `Draws.keep_mask` with the dimensions of `inputs` (n, ...).
+        """Return a mask as `Draws.keep_mask` does, which can be multiplied with `inputs` (n, ...).
 
-        An element of the mask is drawn for each index of the first dimension and of the `dims` dimensions after it.
+        An element is drawn for each index of the first 1 + `dims` dimensions of `inputs`. The others have size 1.
         """
         shape = torch.Size([*inputs.shape[1 : 1 + dims], *[1] * (inputs.ndim - 1 - dims)])
         return self.draws.keep_mask(self.layer, shape, probability, inputs, same_for_all)
 
     def dropped(self, inputs: torch.Tensor, dims: int, probability: float, same_for_all: bool = False) -> torch.Tensor:
-        """Return `inputs` (n, ...), some elements set to 0 and the others scaled up, as the `mask` says."""
+        """Return `inputs` (n, ...) multiplied by their `mask`: some elements are set to 0, the others scaled up."""
         return inputs * self.mask(inputs, dims, probability, same_for_all)

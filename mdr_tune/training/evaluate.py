@@ -94,7 +94,7 @@ def embed_split(
     on_batch: Callable[[], None] = lambda: None,
     batch_size: int = EVALUATION_BATCH,
 ) -> EmbeddedSplit:
-    """Embed the queries and the gallery of `split`. Arguments, from `model` on, and errors: see `evaluate`."""
+    """Return the embeddings of the queries and the gallery of `split`. Arguments and errors are those of `evaluate`."""
     gallery, device = split.gallery, ranks.device
 
     def embed_all(images: Images) -> torch.Tensor:
@@ -120,8 +120,8 @@ def embed(
 ) -> torch.Tensor:
     """Return the embeddings (n, D) of all `images` in their order, on every rank.
 
-    Each rank embeds a slice of them, and reads its next batch while the network computes. The other arguments, from
-    `model` to `batch_size`, and errors are those of `evaluate`.
+    Each rank embeds a slice of them, and reads its next batch while the network computes. The other arguments and the
+    errors are those of `evaluate`.
     """
 
     def read(rows: torch.Tensor) -> torch.Tensor:
@@ -150,7 +150,7 @@ def embed(
 
 
 def _forward(model: EmbeddingModel, images: torch.Tensor, at_once: int) -> tuple[torch.Tensor, int]:
-    """Return the embeddings (n, D) of `images`, and how many fitted into memory together, at most `at_once`."""
+    """Return the embeddings (n, D) of `images`, and the number of images, at most `at_once`, that fit into memory."""
     while True:
         try:
             with full_float32(images.device.type):

@@ -31,8 +31,7 @@ def examine(
 ) -> tuple[dict[str, float], TestDetails]:
     """Return the metrics of `evaluate`, bit by bit the same, and details of queries and classes.
 
-    All arguments, from `model` to `batch_size`, and errors are those of `evaluate`. Only rank 0 gets pictures of
-    queries.
+    Arguments and errors are those of `evaluate`. Only rank 0 gets pictures of queries.
     """
     ks = usable_ks(split, recall_ks)
     embedded = embed_split(model, split, ranks, image_size, on_batch, batch_size)
@@ -56,7 +55,7 @@ def examine(
 
 
 def _gather(mine: QueryScores, count: int, ranks: Ranks) -> QueryScores:
-    """Return the scores of all `count` queries on the CPU, from those of each rank's queries, `mine`."""
+    """Return the scores of all `count` queries, on the CPU. `mine` has the scores of this rank's queries."""
     sizes = shard_sizes(count, ranks.world_size)
     columns = [column.double() for column in mine[:3]]  # ranks and indices are exact in float64
     together = torch.cat([torch.stack(columns, dim=1), mine.nearest.double()], dim=1)

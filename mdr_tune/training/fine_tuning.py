@@ -1,4 +1,4 @@
-"""Decide which parts of a backbone are trained, and with which learning rate each of its blocks is."""
+"""Decide which parts of a backbone are trained, and divide its parameters by blocks for their learning rates."""
 
 from torch import nn
 
@@ -8,7 +8,7 @@ from mdr_tune.util.errors import UserError
 
 
 def frozen_blocks(backbone: Backbone, train: str | LastBlocks) -> int:
-    """Return the number of blocks of `backbone`, from its input on, that `train`, of a sweep file, leaves frozen.
+    """Return the number of blocks, from the input of `backbone` on, that `backbone.train` of a sweep file freezes.
 
     Raises:
         UserError: There are fewer blocks than `train` asks for. The message begins with the key.
@@ -42,7 +42,7 @@ def freeze(backbone: Backbone, config: BackboneConfig) -> list[nn.Module]:
 
 
 def freeze_idle(backbone: Backbone) -> None:
-    """Turn off the gradients of the parameters of `backbone` that get none in training; DDP would wait for them."""
+    """Turn off the gradients of the `idle_parameters` of `backbone`, since DDP would wait for these gradients."""
     for name in backbone.idle_parameters:
         backbone.get_parameter(name).requires_grad_(False)
 
@@ -62,9 +62,9 @@ def block_of_parameters(backbone: Backbone) -> dict[nn.Parameter, int]:
 
 
 def by_block(backbone: Backbone) -> list[tuple[list[nn.Parameter], int]]:
-    """Return, for each block of `backbone` with trained parameters, these parameters and the number of blocks after it.
+    """Return the trained parameters of each block of `backbone`, with the number of blocks that come after the block.
 
-    The order is from input to output.
+    The order is from input to output. Blocks without trained parameters are left out.
     """
     count = len(backbone.list_blocks())
     groups: dict[int, list[nn.Parameter]] = {}

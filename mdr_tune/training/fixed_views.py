@@ -20,7 +20,7 @@ class FixedViews:
         self._drawn = cache(lambda view: augmentation.draw(num_images, image_shape, SEED, view, 0))
 
     def draw(self, batch_size: int, seed: int, epoch: int, step: int) -> torch.Tensor:
-        """Return the view that each image of a global batch is seen in, (batch_size,) int64."""
+        """Draw the view of each image in a step's global batch: numbers from 0 to `count` - 1, (batch_size,) int64."""
         generator = torch.Generator().manual_seed(derive_seed("views", seed, epoch, step))
         return torch.randint(self.count, (batch_size,), generator=generator)
 
@@ -30,5 +30,5 @@ class FixedViews:
         return torch.stack(rows)
 
     def see(self, images: torch.Tensor, indices: torch.Tensor, views: torch.Tensor) -> torch.Tensor:
-        """Return `images` (m, C, H, W), those at `indices` (m,) of the training split, in their `views` (m,)."""
+        """Return the `images` (m, C, H, W) at `indices` (m,) of the training split as seen in their `views` (m,)."""
         return self._augmentation(images, self.parameters(indices, views))

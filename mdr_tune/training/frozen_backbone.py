@@ -21,13 +21,13 @@ _PREFIX = "backbone."
 
 @dataclass(frozen=True)
 class BackboneRecipe:
-    """What the numbers of a frozen backbone are made from.
+    """All that is needed to make a frozen backbone again, and to check its weights.
 
     Attributes:
         trial: Configuration of the trial that made the backbone. Its seed and `backbone` are used.
         image_size: Height and width of the images, in pixels.
-        fingerprint: Hash of all numbers of the backbone.
-        torch_version: Version of PyTorch.
+        fingerprint: Hash of the backbone's weights, from the function `fingerprint`.
+        torch_version: Version of PyTorch that made the backbone.
     """
 
     trial: dict[str, Any]
@@ -43,10 +43,10 @@ class BackboneRecipe:
         return cls(config.model_dump(), image_size, fingerprint(model.backbone), str(torch.__version__))
 
     def make(self) -> dict[str, torch.Tensor]:
-        """Return the numbers of the backbone, with their names in an `EmbeddingModel`.
+        """Make the backbone again, and return its part of the state dict of an `EmbeddingModel`.
 
         Raises:
-            UserError: They cannot be made, or have changed.
+            UserError: The weights cannot be obtained, or have changed.
         """
         config = TrialConfig.model_validate(self.trial)
         with torch.random.fork_rng(devices=[]):
@@ -74,17 +74,17 @@ class BackboneRecipe:
 
 
 def leaves_out(config: TrialConfig) -> bool:
-    """Return whether checkpoints of the trial do without its backbone.
+    """Return whether checkpoints of a trial with `config` leave out the backbone.
 
-    It must be frozen in all epochs, and have weights of a file. What a user's own code makes may change with the code,
-    and random weights may differ between kinds of processors, so these are kept.
+    They do if the backbone is frozen in all epochs and its weights are published or a file. They keep networks made by
+    the user's code, which may change, and random weights, which may differ between kinds of processors.
     """
     backbone = config.backbone
     return backbone.train == "none" and backbone.pretrained and not is_import_path(backbone.name)
 
 
 def state_of(model: EmbeddingModel, recipe: BackboneRecipe | None) -> dict[str, Any]:
-    """Return the entries of a trial's state on `model`, without the backbone if there is a `recipe` for it."""
+    """Return the entries of a checkpoint that hold `model`, without the backbone if there is a `recipe` for it."""
     state = model.state_dict()
     if recipe is None:
         return {"model": state}
@@ -94,13 +94,15 @@ def state_of(model: EmbeddingModel, recipe: BackboneRecipe | None) -> dict[str, 
 def load_model_state(
     model: EmbeddingModel, state: Mapping[str, Any], recipe: BackboneRecipe | None = None
 ) -> BackboneRecipe | None:
-    """Load the entries of `state_of` in `state` into `model`, whose backbone was made by `recipe` if one is given.
+    """Load the weights in the checkpoint `state`, which `state_of` put there, into `model`.
+
+    `recipe` is that of the backbone that `model` has before; None if it is not known.
 
     Returns:
-        The recipe of the backbone that `model` then has; None if it is not known.
+        The recipe of the backbone that `model` has afterwards; None if it is not known.
 
     Raises:
-        UserError: The state has no backbone, and its numbers cannot be made, or have changed.
+        UserError: The state leaves out the backbone, whose weights cannot be obtained or have changed.
         RuntimeError: Shapes differ, because the state is that of another model.
     """
     if FROZEN not in state:
@@ -114,10 +116,10 @@ def load_model_state(
 
 
 def fingerprint(backbone: nn.Module) -> str:
-    """Return a hash of all numbers of `backbone`, with their names."""
+    """Return a hash of the names and values in the state dict of `backbone`."""
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(backbone.state_dict().items()):
-        numbers = tensor.detach().cpu().contiguous().reshape(-1)  # strides of sizes of 1 would forbid the view below
+        numbers = tensor.detach().cpu().contiguous().reshape(-1)  # odd strides of a dimension of size 1 forbid a view
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(numbers.view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -1,15 +1,15 @@
 """Compute the features of a frozen backbone once, and keep them in a file that all processes of a machine map.
 
-A trial that trains the head alone then reads features in place of images, and takes seconds. The file is found by all
-that the features depend on: content of the images, network, weights, size of the images, views, precision, versions.
+A trial that trains the head alone then reads features in place of images, and takes seconds. The file's name is a hash
+of all that the features depend on: images, their size, network, weights, views, precision, versions of libraries.
 
-On a CPU, the features are equal to the bit to those of the same network without the files, if torch's kernels compute
-an image alike in a batch of any size; of some networks, such as timm.resnet10t, they are equal to rounding.
+On a CPU, kept features are bit-identical to features that each step computes, if torch's kernels compute an image alike
+in a batch of any size. For some networks, such as timm.resnet10t, they are equal up to rounding.
 
-A network of the user's may depend on more than can be known: tensors outside of its state dict, files that it reads.
-So the features of the first images are computed anew whenever its files are opened. If they are others, the files are
-of another network, and this one gets files of its own. They cannot be found by a rounded hash of these features, since
-a batch of another size may round a number up that another one has rounded down.
+A user's own network may depend on more than can be known, such as tensors outside of its state dict, or files that it
+reads. So the features of the first images are computed anew whenever a file of kept features is opened. If they differ
+from those in the file, the file is of another network, and this network gets a file of its own. A hash of the rounded
+features cannot name the files: in batches of different sizes, a number may be rounded up once and down once.
 """
 
 import contextlib
@@ -52,30 +52,30 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1  # raise it whenever the features change
 BLOCK, BATCH = 512, 64
-"""Number of images whose features are kept in a file of their own until all are there; number of them in a batch."""
+"""Number of images in a block, whose features are in a file of their own until all are there; and in a batch."""
 PROBE = 4
 """Number of images whose features tell two networks of the user's apart."""
 MOST_NETWORKS = 8
-"""Most networks with features of the same images that only these features tell apart. A further one replaces the oldest
-of them. It is a bound for a network that gives other features each time."""
+"""Largest number of files for the same images and settings, of user's networks that only the features tell apart. A
+further file replaces the oldest. The bound is for a network that gives other features each time."""
 _ROUNDING, _COARSE_ROUNDING = 1e-3, 5e-2
 """Largest difference of the features of one network in batches of different sizes, relative to the largest feature: in
 float32 on a CPU, and elsewhere."""
 
 
 class FrozenFeatures:
-    """Replaces the images of splits by their features.
+    """Replaces the images of splits by the features of a frozen backbone, from files or computed.
 
-    Several processes that need the same features share the work by blocks. A block that a process has computed is on
-    the disk, so that a process that is started again goes on there.
+    Several processes that need the same features share the work by blocks. Each computed block is written to the disk
+    at once, so that a process that is started again goes on from there.
 
     Args:
         model: the model, whose backbone is frozen, on the device to compute on.
         config: configuration of the trial.
         content: hash of the images and splits of the data set.
-        backbone: hash of all numbers of the backbone.
-        views: views of the training images; None: each image has one, the one that an evaluation sees.
-        autocast: type of the network's numbers in training; None: those of the model.
+        backbone: hash of the backbone's weights, from `frozen_backbone.fingerprint`.
+        views: views of the training images; None: only the view that an evaluation sees.
+        autocast: dtype that the network computes in for training; None: the model's.
         on_batch: called after each batch that this process has computed.
         progress: called with the number of images whose features are there.
     """
@@ -95,7 +95,7 @@ class FrozenFeatures:
         self._on_batch, self._progress = on_batch, progress
         self._image_size = config.data.chosen_image_size
         self._content = content
-        numbers = itertools.chain(model.parameters(), model.buffers())  # a network may have its weights elsewhere
+        numbers = itertools.chain(model.parameters(), model.buffers())  # a user's network may have neither
         device = next(numbers, torch.empty(0)).device
         self._device = device
         self._known = [VERSION, content, config.backbone.name, config.backbone.arguments, config.embedding.pool]
@@ -114,7 +114,7 @@ class FrozenFeatures:
         return replace(split, images=vectors, labels=split.labels.repeat(views))
 
     def evaluation(self, split: ImageSplit, name: str) -> ImageSplit:
-        """Return the split `name` of an evaluation with features; `pictures` has the images."""
+        """Return `split`, called `name`, with features in place of images, which are moved to its `pictures`."""
         gallery = None if split.gallery is None else self.evaluation(split.gallery, f"{name} gallery")
         vectors = self._vectors(["evaluation", name], split, name, 1, training=False)
         return ImageSplit(vectors, split.labels, gallery, pictures=split.images)
@@ -138,7 +138,7 @@ class FrozenFeatures:
             return vectors
         except OSError as error:
             if not is_full(error) and str(folder) not in str(error.filename):
-                raise  # the images cannot be read
+                raise  # the error is of reading images
             raise UserError(
                 f"the features of {count:,} images of {self._config.data.name} cannot be kept in {folder} "
                 f"({error.strerror}): make room there (mdr-tune data list shows what there is), or set the environment "
@@ -146,7 +146,7 @@ class FrozenFeatures:
             ) from error
 
     def _of_this_network(self, first: Path, probe: np.ndarray, count: int) -> Path:
-        """Return the file of this network's `count` features: `first`, or one beside it if that is of another network.
+        """Return the path for this network's `count` features: `first`, or one beside it if `first` is another's.
 
         `probe` (m, F) has the features of the first m images, which tell the networks apart.
         """
@@ -180,7 +180,7 @@ class FrozenFeatures:
         return kept.shape == computed.shape and np.allclose(kept, computed, rtol=0.0, atol=bound, equal_nan=True)
 
     def _make(self, target: Path, split: ImageSplit, views: int, training: bool, about: dict[str, Any]) -> None:
-        self._model.backbone.eval()  # an evaluation puts the whole model back into its mode of training
+        self._model.backbone.eval()  # an evaluation puts the whole model back into training mode
         count = len(split.images) * views
         parts = target.with_suffix(".parts")
         size = self._compute(split, slice(0, 1), training).shape[1]
@@ -188,7 +188,7 @@ class FrozenFeatures:
         parts.mkdir(exist_ok=True)
         blocks = [slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
         files = [parts / f"{block.start}.npy" for block in blocks]
-        for waits in (False, True):  # first what no other process is at, then what those have left that were ended
+        for waits in (False, True):  # first the blocks that no process is at, then those that ended processes left
             for block, file in zip(blocks, files, strict=True):
                 if target.exists():
                     return
@@ -205,15 +205,15 @@ class FrozenFeatures:
                 shutil.rmtree(parts, ignore_errors=True)
 
     def _tell(self, count: int, there: int, computed: int) -> None:
-        """Report that of `count` features `there` are in files, and `computed` more in the memory of this process."""
+        """Report the progress: of `count` features, `there` are in files, and `computed` more in memory."""
         self._progress(f"features of {self._config.backbone.name}", min(count, there + computed), count)
 
     def _compute(
         self, split: ImageSplit, rows: slice, training: bool, tell: Callable[[int], None] = lambda computed: None
     ) -> np.ndarray:
-        """Return the features (m, F) of the `rows` of `split`; a row above its n images is one of a later view.
+        """Return the features (m, F) of the `rows` of `split`: row v * n + i is image i of n, in view v.
 
-        `tell` is called after each batch with the number of rows that are computed.
+        `training` chooses the views and precision of training. After each batch, `tell` gets the number of rows so far.
         """
         features = []
         for numbers in torch.arange(rows.start, rows.stop).split(BATCH):
@@ -241,9 +241,10 @@ class FrozenFeatures:
 
 
 def about_features(config: TrialConfig, split: str, device: str) -> dict[str, Any]:
-    """Return what features of a trial are of, for people, and for a plan that asks whether they are there.
+    """Return the settings that the kept features of a trial depend on, such as backbone, data and precision.
 
-    `split` is `training`, or the split of an evaluation. `device` is the type of the device that computes them.
+    They are shown to users, and a plan compares them to find kept features. `split` is `training`, or the split of an
+    evaluation. `device` is the type of the device that computes the features.
     """
     backbone = config.backbone
     augmentation = config.chosen_augmentation.model_dump() if split == "training" else None
@@ -266,9 +267,9 @@ def about_features(config: TrialConfig, split: str, device: str) -> dict[str, An
 
 
 def _made_by(name: str) -> dict[str, Any]:
-    """Return what makes the network `name` beside torch and its weights; empty for a network of this package.
+    """Return the versions of the `packages` that the network `name` is made with, and a hash of the user's `code`.
 
-    It is the versions of the installed `packages`, and for the user's own network a hash of the user's `code`.
+    A key is left out if there is nothing to list: no packages beside torch, or no code of the user's own.
     """
     packages = {package: version_of(package) for package in family_of(name).packages} | packages_of([name])
     files = imported_hashes() if is_import_path(name) else {}
@@ -282,7 +283,7 @@ def _opened(target: Path, count: int) -> Vectors | None:
     """
     if not target.exists():
         return None
-    with locked(target):  # else a file that another process has just written in place of a damaged one is removed
+    with locked(target):  # otherwise a whole file, just written by another process, might be removed as damaged
         try:
             vectors = Vectors(target)
             if len(vectors) == count:
@@ -298,7 +299,7 @@ def _opened(target: Path, count: int) -> Vectors | None:
 
 
 def _is_whole(file: Path, shape: tuple[int, int]) -> bool:
-    """Return whether the `file` of a block is there, with an array of `shape`."""
+    """Return whether the `file` of a block exists, and holds an array of `shape`."""
     try:
         found = np.load(file, mmap_mode="r", allow_pickle=False).shape
     except FileNotFoundError:
@@ -311,11 +312,11 @@ def _is_whole(file: Path, shape: tuple[int, int]) -> bool:
 
 
 _PROBE_FILE = "probe.npy"
-"""File of the features of the first images, in the folder of features that are not all there."""
+"""Name of the file with the features of the first images, in the folder of features that are not complete yet."""
 
 
 def _first_features(target: Path, count: int) -> np.ndarray | None:
-    """Return the first `count` features in the file `target`, finished or not; None if there are none."""
+    """Return the first `count` features in the file `target`, or in its unfinished parts; None if there are none."""
     for file in (target, target.with_suffix(".parts") / _PROBE_FILE):
         with contextlib.suppress(FileNotFoundError, ValueError, EOFError):
             return np.array(np.load(file, mmap_mode="r", allow_pickle=False)[:count])
@@ -323,7 +324,7 @@ def _first_features(target: Path, count: int) -> np.ndarray | None:
 
 
 def _time_of(target: Path) -> float:
-    """Return when the features in the file `target` were written, finished or not."""
+    """Return the time, in seconds since 1970, at which the file `target` or its unfinished parts were written."""
     return (target if target.exists() else target.with_suffix(".parts")).stat().st_mtime
 
 
@@ -334,9 +335,10 @@ def _write(file: Path, features: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def _claimed(file: Path, waits: bool) -> Iterator[bool]:
-    """Hold the lock of a block's `file`, and yield True. If another process has it, wait for it, or yield False.
+    """Take the lock of a block's `file` for the `with` block, and yield True; yield False if there is no lock to take.
 
-    The kernel releases the lock of a process that ends. `file`'s folder is gone once the whole is there.
+    If another process has the lock, wait for it if `waits`, else yield False. The kernel releases the lock of a process
+    that ends. Once all features are complete, the folder of `file` is gone, and False is yielded too.
     """
     try:
         opened = file.with_name(f"{file.name}.lock").open("ab")

@@ -26,7 +26,7 @@ class GlobalDropout(DrawingLayer, nn.Dropout):
     """`nn.Dropout` that draws its mask for the global batch.
 
     Attributes:
-        images_dim: Dimension of the inputs that is that of images. None: there is none, and all ranks draw one mask.
+        images_dim: Index of the inputs' dimension that counts images. None: there is none; all ranks draw one mask.
     """
 
     images_dim: int | None = 0
@@ -45,7 +45,7 @@ class GlobalDropout(DrawingLayer, nn.Dropout):
 
 @cache
 def _layers_of_torchvision() -> dict[type, type]:
-    """Return the replacements of torchvision's layers. They are declared in a function because they import it."""
+    """Return replacements of torchvision's layers, by class. They are declared here because they import torchvision."""
     from torchvision.ops import StochasticDepth
 
     class GlobalStochasticDepth(DrawingLayer, StochasticDepth):
@@ -62,7 +62,7 @@ def _layers_of_torchvision() -> dict[type, type]:
 
 @cache
 def _layers_of_timm() -> dict[type, type]:
-    """Return the replacements of timm's layers. They are declared in a function because they import it."""
+    """Return replacements of timm's layers, by class. They are declared here because they import timm."""
     from timm.layers import DropBlock2d, DropPath
 
     class GlobalDropPath(DrawingLayer, DropPath):
@@ -81,7 +81,7 @@ def _layers_of_timm() -> dict[type, type]:
             return kept if self.scale_by_keep else kept * (1 - self.drop_prob)
 
     class GlobalDropBlock2d(DrawingLayer, DropBlock2d):
-        """timm's DropBlock, whose blocks and their share of the batch are those of the global batch."""
+        """timm's DropBlock, which draws its blocks for the global batch, and scales by what is kept of that batch."""
 
         drop_prob: float
         gamma_scale: float
@@ -92,7 +92,7 @@ def _layers_of_timm() -> dict[type, type]:
 
         @torch.compiler.disable  # type: ignore[untyped-decorator]
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            """Drop square blocks of `x` (n, C, H, W). Noise in their place (`with_noise`) is not drawn globally."""
+            """Drop square blocks of `x` (n, C, H, W). With `with_noise`, timm's own code draws for each rank."""
             if not self.training or not self.drop_prob or self.with_noise:
                 return cast(torch.Tensor, super().forward(x))
             _, channels, height, width = x.shape
@@ -114,8 +114,8 @@ def make_draws_global(network: nn.Module) -> Draws:
     """Make each layer of `network` that drops something draw for the global batch; return the source of the draws.
 
     `network` is changed in place: layers of torch, torchvision and timm get subclasses of their classes. A layer that
-    calls torch's dropout functions gets one whose calls draw for the global batch. Attention that drops is computed
-    step by step, since the fused kernels draw themselves. `layers_that_draw_locally` finds what still draws otherwise.
+    calls torch's dropout functions gets a subclass whose calls draw for the global batch. Attention that drops is
+    computed step by step, since fused kernels draw themselves. `layers_that_draw_locally` finds layers that remain.
     """
     draws = Draws()
     kinds: dict[type, type] = {nn.Dropout: GlobalDropout}

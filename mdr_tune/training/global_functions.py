@@ -1,4 +1,4 @@
-"""Torch's functions that drop something, drawn for the global batch inside of the layers that call them."""
+"""Make torch's random functions, such as `F.dropout`, draw for the global batch in the layers that call them."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ _DRAWING_CALLS = {
     "rnn_relu",
 }
 _UNBATCHED = {F.dropout1d: 2, F.dropout3d: 4}
-"""Functions that take an input with so many dimensions for a single one, (C, ...), and drop along the first."""
+"""Number of dimensions of an input that the function takes for a single image, (C, ...), and not for a batch."""
 _FRACTIONAL_POOLS = {
     F.fractional_max_pool2d: 2,
     F.fractional_max_pool2d_with_indices: 2,
@@ -51,15 +51,15 @@ _SELU_AT_MINUS_INFINITY = -1.7580993408473766
 _multi_head_attention: Any = FunctionType(
     F.multi_head_attention_forward.__code__, {**vars(F), "has_torch_function": lambda inputs: False}
 )
-"""Torch's own function, but in a `TorchFunctionMode` it does not give itself to the mode: only what it calls is."""
+"""Torch's own function, changed so that a `TorchFunctionMode` gets the functions that it calls, and not itself."""
 _multi_head_attention.__defaults__ = F.multi_head_attention_forward.__defaults__
 
 
 class _FunctionsDrawGlobally(TorchFunctionMode):
-    """In its block, torch's functions that drop something at random draw for the global batch.
+    """Context manager in which torch's random functions, such as `F.dropout`, draw for the global batch.
 
-    So do torch.rand and torch.randn in the layers of `_DRAW_FOR_EACH_IMAGE`. A function whose input is not one of
-    images, nor of equally many parts of each, draws itself, and so do recurrent layers with packed sequences.
+    With `for_each_image`, for layers of `_DRAW_FOR_EACH_IMAGE`, torch.rand and torch.randn do so too. Functions draw as
+    usual if the input does not have equally many rows for each image, and recurrent layers with packed sequences.
     """
 
     def __init__(self, layer: DrawingLayer, for_each_image: bool) -> None:
@@ -67,7 +67,7 @@ class _FunctionsDrawGlobally(TorchFunctionMode):
         self._layer, self._for_each_image = layer, for_each_image
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call `func`, or do what it does with numbers of the global batch."""
+        """Return the result of `func`, whose random numbers, if it draws any, are those of the global batch."""
         kwargs = kwargs or {}
         if func is F.multi_head_attention_forward:
             with self:  # torch leaves the mode while this method runs
@@ -110,7 +110,7 @@ class _FunctionsDrawGlobally(TorchFunctionMode):
     def _alpha_dropout(
         self, func: Any, input: torch.Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
     ) -> torch.Tensor:
-        """Give what is dropped SELU's value at minus infinity, and keep mean and variance, as torch does in C++."""
+        """Set dropped elements to SELU's value at minus infinity, and keep mean and variance, as torch does in C++."""
         if not training or p == 0:
             return input
         if p == 1:
@@ -169,7 +169,7 @@ class _FunctionsDrawGlobally(TorchFunctionMode):
         return self._layer.dropped(shares, shares.ndim - 1, dropout_p) @ value
 
     def _recurrent(self, func: Any, input: torch.Tensor, hx: Any, weights: Any, *args: Any) -> tuple[torch.Tensor, ...]:
-        """Call a recurrent layer `func` for one of its layers after another, and drop between them."""
+        """Call the recurrent network `func` for one of its layers after another, and drop elements in between."""
         biases, layers, p, training, bidirectional, batch_first = args
         is_packed = not isinstance(biases, bool)
         images_dim = 0 if batch_first else 1
@@ -195,7 +195,7 @@ def _chunks(weights: Any, count: int) -> Iterator[list[torch.Tensor]]:
 
 
 def chances(layer: nn.Module) -> Iterator[float]:
-    """Yield the probabilities to drop that `layer` itself and the Dropout layers in it have as attributes."""
+    """Yield the dropout probabilities of `layer`: its attributes with `drop` in the name, and its Dropout children."""
     yield from (value for name, value in vars(layer).items() if "drop" in name and isinstance(value, int | float))
     yield from (child.p for child in layer.children() if isinstance(child, nn.modules.dropout._DropoutNd))
 
@@ -203,7 +203,7 @@ def chances(layer: nn.Module) -> Iterator[float]:
 def with_global_functions(layer: nn.Module) -> type[nn.Module] | None:
     """Return a subclass of the class of `layer` in which, in training, torch's functions draw for the global batch.
 
-    None if the layer calls none that draws, or if all its probabilities to drop are 0.
+    Return None if the layer calls no function that draws, or if all its probabilities to drop are 0.
     """
     own = list(chances(layer))
     if own and not any(own):
@@ -233,7 +233,7 @@ def _subclass_with_global_functions(kind: Any) -> type[nn.Module] | None:
 
 
 def _calls_dropout(kind: type[nn.Module], name: str) -> bool:
-    """Return whether the method `name` of `kind`, or a method that it overrides, calls one of torch's functions."""
+    """Return whether the method `name` of `kind`, or a method that it overrides, calls one of `_DRAWING_CALLS`."""
     if issubclass(kind, DrawingLayer):
         return False
     methods = [vars(base).get(name) for base in kind.__mro__]

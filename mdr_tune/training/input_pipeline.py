@@ -99,7 +99,7 @@ class InputPipeline:
             return _Read(_pin(images), _pin(params), labels.map(_pin))
 
     def _images(self, epoch: int, step: int, indices: torch.Tensor, mine: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the images `mine` of those at `indices`, and the random numbers of their augmentation."""
+        """Return the images at `indices[mine]` of the split, and the random numbers (n, k) of their augmentation."""
         if self._views is None:
             params = self._augmentation.draw(len(indices), self._stored_shape, self._seed, epoch, step)[mine]
             return self._split.images[indices[mine]], params

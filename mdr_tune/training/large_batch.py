@@ -20,8 +20,8 @@ def embed_in_chunks(
 ) -> tuple[torch.Tensor, Callable[[], None]]:
     """Return the embeddings (n, D) of `num_images` images, and a function that makes the second pass.
 
-    The embeddings are a leaf tensor that requires a gradient. When they have it, the function is called: it adds to the
-    gradients of the parameters of `model`. With DDP, the ranks' gradients are averaged once, in the last chunk.
+    The embeddings are a leaf tensor that requires a gradient. Call the function when they have their gradient: it adds
+    to the gradients of the parameters of `model`. DDP averages the ranks' gradients once, in the last chunk.
 
     Args:
         model: The model that `embed` calls.

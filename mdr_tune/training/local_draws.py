@@ -23,15 +23,15 @@ from mdr_tune.util.import_path import is_import_path
 from mdr_tune.util.words import first_line
 
 _IMAGES = {"meta": 101, "cpu": 11}
-"""Number of images that a network is tried with. A prime number shows which layers get tensors without images in them.
-"""
+"""Number of images that a network is tried with, by device. As a prime number, it divides the first dimension of a
+layer's inputs only if they have rows for each image."""
 
 
 class _Watch(TorchDispatchMode):
-    """Notes the layers in which a global generator draws: torch's, numpy's or Python's.
+    """Records the layers that draw from a global generator of torch, numpy or Python.
 
     Attributes:
-        found: Kinds of layers with an example's name.
+        found: Name of the first layer that draws, by the name of its class.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class _Watch(TorchDispatchMode):
         self._inside.append((name, layer))
 
     def leave(self) -> None:
-        """End the innermost layer."""
+        """End the computation of the layer that was entered last."""
         self._compare_states()
         self._inside.pop()
 
@@ -65,7 +65,7 @@ class _Watch(TorchDispatchMode):
         given = {argument.name: argument.default_value for argument in takes if argument.has_default_value()}
         given |= {argument.name: value for argument, value in zip(takes, args, strict=False)} | kwargs
         draws = torch.Tag.nondeterministic_seeded in func.tags and given.get("generator") is None
-        if draws and given.get("dropout_p", 1) > 0:  # attention may drop, and mostly does not
+        if draws and given.get("dropout_p", 1) > 0:  # attention draws only if its `dropout_p` is above 0
             self._note()
         return func(*args, **kwargs)
 
@@ -77,12 +77,12 @@ def _states() -> tuple[object, ...]:
 
 
 def local_draws(backbone: BackboneConfig, image_size: int, freezes_batch_norm: bool = False) -> list[str]:
-    """Return a text for each kind of layer of `backbone` that does not compute on W ranks what it computes on one.
+    """Return a text for each class of layers of `backbone` whose results depend on the number of ranks.
 
     Such layers draw from a global generator, in a way that `make_draws_global` does not know, or have statistics of a
-    rank's own images, unless the trial `freezes_batch_norm`. The network is made on torch's meta device, so that it
-    takes no memory, and no file is read. Only a network that cannot be made there, or whose shapes or steps depend on
-    its numbers, is made in memory. Families whose layers are all known are not looked at.
+    rank's own images, unless the trial `freezes_batch_norm`. The network is made on torch's meta device: it takes no
+    memory, and no file is read. Only a network that cannot be made or run there is made in memory. If all layers of the
+    family are known, the network is not made, and the list is empty.
     """
     if family_of(backbone.name).draws_by_known_layers():
         return []
@@ -109,7 +109,7 @@ def local_draws(backbone: BackboneConfig, image_size: int, freezes_batch_norm: b
 
 
 def _to_author(text: str) -> str:
-    """Return a `text` of `layers_that_draw_locally` with the names in the user's own network, and what may help."""
+    """Return a `text` of `layers_that_draw_locally` with layer names as in the user's own network, and with a hint."""
     hint = "with the images as their first dimension, torch's dropout layers draw for the global batch"
     if "statistics" in text:
         hint = "BatchNorm1d and 2d with their defaults have those of the global batch, and batch_norm: frozen has none"
@@ -133,7 +133,7 @@ def layers_that_draw_locally(
 ) -> list[str]:
     """Return the texts of `local_draws` for a `network` on `device` that takes images of `shape` (C, H, W).
 
-    `network` is in its mode of training, and is changed by `make_draws_global`.
+    `network` must be in the mode that it is trained in. `make_draws_global` changes it.
     """
     images = _IMAGES[device]
     make_draws_global(network).at((0,), images, slice(0, images))

@@ -27,7 +27,7 @@ class EmbeddingModel(nn.Module):
         mode: `l2` puts embeddings on the unit sphere; `rescale` and `none` leave them as they are in evaluation.
         channels_last: Whether images and convolutions have the memory layout "channels last", usually the faster one.
         pool: Pooling of the backbone's maps or tokens, see `Pooling`. `auto`: the backbone's own.
-        head: `linear`; `identity`, the features are the embeddings; or the settings of the hidden layers.
+        head: `linear`: the embedding layer alone; `identity`: no layer; or the settings of hidden layers before it.
 
     Attributes:
         embedding_size: Length of an embedding, D.
@@ -77,9 +77,10 @@ class EmbeddingModel(nn.Module):
     def from_config(
         cls, config: TrialConfig, pretrained: bool = True, image_size: int | None = None
     ) -> "EmbeddingModel":
-        """Build the model of `config`, with `pretrained` weights (UserError if there are none) or randomly drawn ones.
+        """Build the model of `config`, with the backbone's weights (UserError if there are none) or all random.
 
-        Use False if a checkpoint is loaded next. Weights are drawn from torch's global generator.
+        Use `pretrained` False if a checkpoint is loaded next. Random weights come from torch's global generator.
+        `image_size` is the height and width of the images; None: the backbone's usual size.
         """
         backbone = build_backbone(
             config.backbone.name,
@@ -121,7 +122,9 @@ class EmbeddingModel(nn.Module):
 
 
 def make_pooling(backbone: Backbone, pool: Pool) -> Pooling:
-    """Return the `pool` for the output of `backbone`, whose own pooling is removed unless `pool` is `auto`.
+    """Return a `Pooling` of type `pool` to apply to the output of `backbone`.
+
+    The backbone's own pooling is removed unless `pool` is `auto`.
 
     Raises:
         UserError: The backbone cannot go without its own pooling, or has no token for `token`.

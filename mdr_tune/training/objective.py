@@ -99,8 +99,8 @@ class Objective(nn.Module):
         generator: torch.Generator,
         references: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the loss of the batch compared with `references`, or None: with itself; and the miner's fallback."""
-        compared = () if references is None else (references,)  # a loss without a memory need not know the argument
+        """Return the loss of the batch against `references` (None: itself), and the term `miner_fallback`."""
+        compared = () if references is None else (references,)  # losses without memory may lack the argument
         mined = self.miner(embeddings, labels, generator, *compared)
         loss = self.loss(embeddings, labels, mined, generator, *compared)
         fallback = getattr(mined, "fallback_fraction", None)
@@ -114,7 +114,10 @@ class Objective(nn.Module):
         remembered: torch.Tensor,
         their_labels: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the loss with a memory that has embeddings `remembered` (m, D), and the miner's fallback."""
+        """Return the loss with a memory of embeddings `remembered` (m, D), and the term `miner_fallback`.
+
+        `their_labels` (m,) are the classes of these embeddings.
+        """
         device = embeddings.device
         known = BatchLabels.against(known_labels(labels, device).on_cpu.cpu(), their_labels)
         known = known.map(lambda tensor: send(tensor, device))

@@ -33,7 +33,7 @@ def make_optimizer(config: OptimizerConfig, model: EmbeddingModel, objective: Ob
 
 
 def _backbone_groups(config: OptimizerConfig, model: EmbeddingModel) -> list[dict[str, Any]]:
-    """Return the groups of the backbone. The decay is that of BEiT (Bao et al., ICLR 2022), but the head has none."""
+    """Return the backbone's groups, with the layer decay of BEiT (Bao et al., ICLR 2022), but none for the head."""
     if config.layer_decay == 1:
         return [_group("backbone", model.backbone, config.learning_rate)]
     rates = [(trained, config.learning_rate * config.layer_decay**after) for trained, after in by_block(model.backbone)]
@@ -46,7 +46,7 @@ def _group(name: str, module: nn.Module | None, learning_rate: float) -> dict[st
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, config: TrialConfig, iteration: int) -> dict[str, float]:
-    """Set the learning rates of an `iteration`, from 0 over all epochs, in `optimizer` and return them as metrics.
+    """Set the learning rates in `optimizer` for an `iteration`, counted from 0 over all epochs; return them as metrics.
 
     The rates follow from the trial's `config` and the number of the iteration alone. So there is no state of a schedule
     to save, and a skipped fp16 step does not shift the schedule. The metrics are `train/learning_rate`, that of the
@@ -62,7 +62,7 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, config: TrialConfig, it
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load into `optimizer` what `state`, a state dict, has for each parameter. The settings stay this trial's.
+    """Load each parameter's state, such as its momentum, from the state dict `state`; keep the optimiser's settings.
 
     The settings in a checkpoint, such as learning rates, may not fit this trial. In population based training, a trial
     may take over the checkpoint of another trial with other settings. A checkpoint may also come from another type of

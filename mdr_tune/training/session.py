@@ -166,7 +166,7 @@ class TrialSession:
         metrics: dict[str, float] = {}
         for name in self.config.measured_curves:
             split = self._curve_test if name == "test" else self.dataset.split("train")
-            assert split is not None  # else the constructor refuses
+            assert split is not None  # the constructor has checked it
             metrics |= {f"curves/{name}_{metric}": value for metric, value in self._metrics_on(name, split).items()}
         return metrics
 
@@ -207,7 +207,7 @@ class TrialSession:
     def _prepare_model(self) -> None:
         """Put all layers into the mode, train or eval, of the next epoch, and freeze or thaw the backbone.
 
-        DDP takes only parameters that are trained, so it is made anew when others are.
+        DDP takes only parameters that are trained, so it is made anew when other parameters are trained.
         """
         self.model.train()
         backbone = self.model.backbone
@@ -224,12 +224,10 @@ class TrialSession:
             self._parallel_model = _data_parallel(self.model, self.ranks, backbone.skips_parameters)
 
     def prepare_features(self, progress: Progress = no_progress) -> None:
-        """Compute the features of a frozen backbone that the epochs need, if they are kept and missing.
+        """Compute the features of a frozen backbone that the epochs need and no file has, if features are kept.
 
-        `progress` is called meanwhile with the number of images whose features are there.
-
-        No rank waits for another one, so that a node may take longer than the others. Without this call, the first
-        epoch computes them.
+        `progress` is called meanwhile with the number of images whose features are there. No rank waits for another
+        rank, so that a node may take longer than the others. Without this call, the first epoch computes the features.
         """
         if not self.model.reads_features:
             return
@@ -238,12 +236,12 @@ class TrialSession:
             found.evaluation(self.dataset.split("validation"), "validation")
         for name in self.config.measured_curves:
             split = self._curve_test if name == "test" else self.dataset.split("train")
-            assert split is not None  # else the constructor refuses
+            assert split is not None  # the constructor has checked it
             found.evaluation(split, name)
 
     def _read_features(self, progress: Progress = no_progress) -> FrozenFeatures:
-        """Train and evaluate on the features of the frozen backbone from now on; compute them if they are missing."""
-        known = self._recipe if self.model.dtype == torch.float32 else None  # as it was made
+        """From now on, train and evaluate on kept features. Compute missing ones, and return the object with them."""
+        known = self._recipe if self.model.dtype == torch.float32 else None  # the recipe's hash is of float32
         backbone = fingerprint(self.model.backbone) if known is None else known.fingerprint
         content, step = self.dataset.content, self._count_progress
         found = FrozenFeatures(self.model, self.config, content, backbone, self._views, self._autocast, step, progress)
@@ -280,9 +278,10 @@ class TrialSession:
         return measured
 
     def _lower_scale(self, one: torch.Tensor) -> torch.Tensor:
-        """Update the scale of the loss for fp16. Return `one`, a tensor () of 1, if the scale was lowered, else 0.
+        """Update the scale of the loss for fp16. Return 1 if the scale was lowered, else 0, as a tensor ().
 
-        The scale is lowered if gradients overflowed in a step, which the optimiser has then skipped.
+        The scale is lowered if gradients overflowed in a step, which the optimiser has then skipped. `one` is a tensor
+        () of 1 on the device.
         """
         before = self._scaler.scale(one)  # `get_scale` would wait for a GPU
         self._scaler.update()
@@ -312,8 +311,8 @@ class TrialSession:
     def _embed(self, number: int, images: torch.Tensor, size: int) -> tuple[torch.Tensor, Callable[[], None]]:
         """Return the embeddings (n, D) of this rank's `images`, and a function to call after the backward of the loss.
 
-        The function makes the second pass of a batch that is embedded in chunks; otherwise it does nothing. `number` is
-        that of the step within the epoch, from 0, and `size` the number of images in the global batch.
+        The function makes the second pass of a batch that is embedded in chunks; otherwise it does nothing. `number`
+        counts the steps within the epoch, from 0. `size` is the number of images in the global batch.
         """
         first = shard_slice(size, self.ranks.world_size, self.ranks.rank).start
         step = (self.config.seed, self.epoch, number)
@@ -375,7 +374,7 @@ class TrialSession:
 
     @property
     def _evaluation(self) -> tuple[tuple[int, ...], int | None, Callable[[], None], int]:
-        """The arguments of `evaluate` after `ranks`, from `recall_ks` to `batch_size`.
+        """Arguments of the function `evaluate` from `recall_ks` to `batch_size`.
 
         On a GPU, a batch is no larger than in training, since a batch of that size is known to fit. On a CPU the
         default size fits; another size would change the last bits of the embeddings.
@@ -428,7 +427,7 @@ class TrialSession:
         if state["version"] not in (CHECKPOINT_VERSION, WITHOUT_BACKBONE):
             raise ValueError(f"checkpoint of version {state['version']}; this program reads {CHECKPOINT_VERSION}")
         self._recipe = load_model_state(self.model, state, self._recipe)
-        self._features = None  # those of these weights are read
+        self._features = None  # the next epoch reads those of the loaded weights
         self.objective.load_state_dict(state["objective"])
         load_optimizer_state(self._optimizer, state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
@@ -483,4 +482,4 @@ def _compile(model: nn.Module) -> None:
 def _freeze_batch_norm(model: nn.Module) -> None:
     for layer in model.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            layer.training = False  # `layer.eval()` would stop what timm has inside of the layer, such as DropBlock
+            layer.training = False  # `layer.eval()` would also stop timm's layers inside of it, such as DropBlock

@@ -23,8 +23,8 @@ def cache_dir() -> Path:
     """Return the folder for prepared data sets. If it does not exist, make it.
 
     The folder is `$MDR_TUNE_CACHE` if this variable is set, else `$XDG_CACHE_HOME/mdr_tune` if that variable is set,
-    else `~/.cache/mdr_tune`. A folder that exists may be one that can only be read: what is in it can be used, and
-    `locked` raises a UserError if something is to be written. UserError is raised if the folder cannot be made or read.
+    else `~/.cache/mdr_tune`. An existing folder may be read-only: its files can be used, and `locked` raises UserError
+    if something has to be written. UserError is raised if the folder cannot be made or read.
     """
     folder = _cache_location()
     try:

@@ -86,7 +86,10 @@ class CallArguments(NamedTuple):
 
 
 def _computes_itself(name: str, function: Callable[..., Any], taken: list[str]) -> str:
-    """Return the message for a `function` that takes a batch, in place of the arguments of a sweep file."""
+    """Return the message for a user's `function` that takes a batch itself, where a function that makes one is needed.
+
+    `name` is the import path. `taken` are the names of the function's parameters.
+    """
     short, given = name.rpartition(":")[2], ", ".join(taken)
     return (
         f"{name}{defined_at(function)} takes ({given}) itself: name a class whose objects do, or a function that makes "
@@ -96,9 +99,9 @@ def _computes_itself(name: str, function: Callable[..., Any], taken: list[str]) 
 
 
 def call(name: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """Return what the user's `function`, with the import path `name`, returns for `arguments`.
+    """Call the user's `function`, with the import path `name`, with `arguments`, and return its result.
 
-    What it prints is shown for the first of equal calls in a process. Its errors are raised as CodeError.
+    If a process makes equal calls, only the first one prints. Errors of the function are raised as CodeError.
     """
     shown = f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
     hushed = contextlib.redirect_stdout(io.StringIO()) if shown in _called else contextlib.nullcontext()

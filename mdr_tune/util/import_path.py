@@ -25,8 +25,7 @@ _added: list[str] = []
 _tops: set[str] = set()
 """Top-level names of the user's modules: those that import paths name, and those that such modules import.
 
-They include what a function imports only when it is called. The folders may hold other modules that are in use, such as
-this package itself.
+Imports inside of functions count, too. The folders may hold other modules that are in use, such as this package itself.
 """
 
 _scanned: set[str] = set()
@@ -34,7 +33,7 @@ _scanned: set[str] = set()
 
 
 FAILURES = (Exception, SystemExit)
-"""What the user's code may raise when it is called, and what becomes a message to the user."""
+"""Exceptions of the user's code that become messages to the user."""
 
 
 class CodeError(UserError, ValueError):  # a ValueError, which pydantic takes from a validator
@@ -179,7 +178,10 @@ def _is_the_users(top: str) -> bool:
 
 
 def _scan(modules: Sequence[str]) -> None:
-    """Find the user's modules that those in `modules`, and these in turn, import anywhere, also inside of functions."""
+    """Add to `_tops` those of `modules` that are the user's, and all user's modules that they import, also indirectly.
+
+    Imports inside of functions count, too.
+    """
     to_do = list(modules)
     while to_do:
         module = to_do.pop()
@@ -234,7 +236,7 @@ def _import(path: str, module_name: str) -> Any:
 
 
 def instead_of(text: str) -> str:
-    """Return what to write instead of `text`, which is no import path: a file, `a.b.c` in place of `a.b:c`, or else.
+    """Return advice on what to write instead of `text`, which is no import path but, for example, a file or `a.b.c`.
 
     Example:
         >>> instead_of("code/mine.py:Encoder")
@@ -287,9 +289,9 @@ def _file_of(module: Any) -> str:
 
 
 def said(error: BaseException) -> str:
-    """Return the type and text of `error`, after the file and line of the user's own code where it was raised.
+    """Return a text on `error`: file and line in the user's own code, type and message.
 
-    The place is the last one in the traceback that is in a folder of the user's code; there may be none.
+    The line is the last one in the traceback that is in a folder of the user's code; there may be none.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"

@@ -52,8 +52,8 @@ def content_of(files: Mapping[str, str]) -> str:
 def imported_code() -> UserCode | None:
     """Return a copy of the user's modules that this process has imported; None if it has imported none.
 
-    A package is copied as a whole, with its data files. A module outside of packages is copied alone. What these import
-    inside of functions is copied, too.
+    A package is copied as a whole, with its data files. A module outside of packages is copied alone. User's modules
+    that these import inside of functions are copied, too.
 
     Raises:
         UserError: The modules lie in two folders, or the copy would be too large.
@@ -70,7 +70,7 @@ def imported_code() -> UserCode | None:
 
 
 def imported_hashes() -> dict[str, str]:
-    """Return what `UserCode.files` of `imported_code` would be, without a copy; empty if there is none."""
+    """Return the hash of each file that `imported_code` would copy, by name; empty if it would copy none."""
     return {name: _digest(file.read_bytes()) for name, file in _imported_files()[1].items()}
 
 

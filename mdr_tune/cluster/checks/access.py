@@ -96,7 +96,7 @@ def check_mlflow(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_token(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem if Ray starts without its token in `cluster`, machines get no token, or others can read it."""
+    """Yield a problem if `cluster` starts Ray without a token, copies none to its machines, or lets others read it."""
     for kind in ("head", "worker"):
         for start in ray_starts(cluster, kind):
             mode = start.variables.get("RAY_AUTH_MODE")

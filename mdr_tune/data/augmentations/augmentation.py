@@ -29,7 +29,7 @@ class Augmentation(Protocol):
         """Return the changed images, each computed on its own: (n, C, *output_size) uint8, or float32 in 0..255.
 
         Args:
-            images: (n, C, H, W) uint8 on any device, which is also that of the result.
+            images: (n, C, H, W) uint8 on any device. The result is on the same device.
             params: (n, k) float32 on the CPU, the rows of `draw`'s result for these images. If they are in pinned
                 memory, copying them to the device does not block.
         """

@@ -52,7 +52,8 @@ def _is_there(path: Path) -> bool:
 def _refuse_incomplete(benchmark: Benchmark, archive: Archive, target: Path) -> None:
     """Raise a UserError if `target`, the path to which `archive` is to be unpacked, exists and is not an empty folder.
 
-    Then it is an incomplete copy of `benchmark`, because the archive counts as not unpacked.
+    The caller has found that `archive` was not unpacked completely, so such a folder is an incomplete copy of
+    `benchmark`.
     """
     if archive.is_packed and _is_there(target):
         lists = " or ".join(name for name in archive.makes if name not in benchmark.homes)
