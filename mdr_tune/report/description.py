@@ -70,12 +70,13 @@ def _cut_to_room(rows: Sequence[str], where: str) -> list[str]:
     return list(rows)
 
 
-def search_description(result: SweepResult, load_command: str | None) -> str:
+def search_description(result: SweepResult, load_command: str | None, table: AblationTable | None = None) -> str:
     """Return the Markdown description of a search that has ended with `result`, for the sweep's MLflow run.
 
-    `load_command` is lines of Python that load the winner; None without a winner.
+    `load_command` is lines of Python that load the winner; None without a winner. `table` is the report's, if there is
+    one: see `verdict`.
     """
-    first, *further = verdict(result)
+    first, *further = verdict(result, table)
     lines = [f"### {first}", "", *(f"- {line}" for line in further), "", *_trial_lines(result)]
     return "\n".join([*lines, *(_code("Load the winner:", load_command))])
 
