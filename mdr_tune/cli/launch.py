@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from mdr_tune.cli.output import print_plan, print_result, storage_flags
+from mdr_tune.cli.output import print_plan, print_result, print_where_next, storage_flags
 from mdr_tune.cli.pace import Finals, Pace
 from mdr_tune.cli.spaces import shipped_or_own
 from mdr_tune.cli.status import Status
@@ -24,6 +24,7 @@ from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.lanes.messages import LaneEnded
 from mdr_tune.records.journal import FILE as JOURNAL
 from mdr_tune.records.journal import Past, read_past
+from mdr_tune.records.trial_record import SweepResult
 from mdr_tune.sweep.launch import ALL_DONE, run_and_track
 from mdr_tune.sweep.own_components import changes_since, component_notes, own_code
 from mdr_tune.sweep.plan import Plan, repeat_notes
@@ -37,7 +38,7 @@ from mdr_tune.sweep.prepare import (
     naming,
     resize_notes,
 )
-from mdr_tune.sweep.recording import LaunchOutcome
+from mdr_tune.sweep.recording import LaunchOutcome, LaunchReport
 from mdr_tune.util.cache_folder import check_cache_dir
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.last_word import last_word
@@ -351,13 +352,16 @@ def launch(plan: Plan, console: Console) -> int:
     pace = Pace(plan.num_trials, plan.lanes, len(plan.sweep.training_seeds), plan.past.records, every_seed, finals)
     with Status(console, plan.sweep.metric, pace) as status:
 
-        def show(outcome: LaunchOutcome) -> None:
+        def found(result: SweepResult, report: LaunchReport | None) -> None:
             status.finish()
-            print_result(console, plan, outcome)
+            print_result(console, plan, result, report)
+
+        def show(outcome: LaunchOutcome) -> None:
+            print_where_next(console, plan, outcome)
             if outcome.result.interrupted or outcome.result.can_go_on:
                 say(console, how_to_resume(plan, outcome.result.can_go_on))
 
-        outcome = run_and_track(plan, status, shlex.join([sys.executable, *sys.argv]), show)
+        outcome = run_and_track(plan, status, shlex.join([sys.executable, *sys.argv]), found, show)
     for problem in (problems := _problems(outcome)):
         print_error(make_console(stderr=True), problem)
     return 1 if problems else 0
