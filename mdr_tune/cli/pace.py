@@ -82,6 +82,13 @@ class Pace:
         return 0 if self._every_seed else sum(record.ended and record.seed_index > 0 for record in self.records)
 
     @property
+    def further_seeds(self) -> int:
+        """Number of further seeds of all finalists, if enough trials run to their end; 0 without finalists."""
+        if self._finals is None:
+            return 0
+        return sum(min(self._finals.number, trials) for trials in self._finals.trials.values()) * (self._seeds - 1)
+
+    @property
     def epochs_done(self) -> int:
         """Number of epochs that all trials have done."""
         return sum(record.epochs for record in self.records)

@@ -166,7 +166,8 @@ class Status:
     def _counts(self) -> list[str]:
         records, seeds = self._pace.records, self._pace.further_seeds_done
         parts = [f"{self._pace.trials_done}/{self._pace.num_trials} trials done"]
-        parts += [count(seeds, "further seed")] if seeds else []
+        of = f" of {max(seeds, self._pace.further_seeds)}" if self._pace.further_seeds else ""
+        parts += [f"{seeds}{of} further {'seed' if seeds == 1 and not of else 'seeds'}"] if seeds else []
         numbers = {outcome: sum(r.outcome == outcome for r in records) for outcome in OUTCOMES}
         return parts + [f"{numbers[o]} {OUTCOMES[o]}" for o in ("stopped_early", *_BAD) if numbers[o]]
 

@@ -115,6 +115,7 @@ def _run(
         plan.sweep.is_ablation,
         past.records,
         finalists=search.finalists,
+        further_seeds=None if search.seeds is not None else plan.further_seeds,
     )
     ledger = Ledger(
         journal,
