@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from mdr_tune.cli.output import print_plan, print_result, print_where_next, storage_flags
+from mdr_tune.cli.output import describe_stop, print_plan, print_result, print_where_next, storage_flags
 from mdr_tune.cli.pace import Finals, Pace
 from mdr_tune.cli.spaces import shipped_or_own
 from mdr_tune.cli.status import Status
 from mdr_tune.cli.streams import with_forgiving_output
 from mdr_tune.cli.terminal import exit_code, launch_words, make_console, print_error, quiet_libraries, say
+from mdr_tune.config.schedulers import NoSchedulerConfig
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.sweep_reading import read_sweep
 from mdr_tune.config.unit_notes import unit_notes
@@ -350,7 +351,9 @@ def launch(plan: Plan, console: Console) -> int:
     if (number := plan.sweep.search.finalists) is not None:
         finals = Finals(plan.metrics[0], number, {arm.name: arm.trials for arm in plan.arms})
     pace = Pace(plan.num_trials, plan.lanes, len(plan.sweep.training_seeds), plan.past.records, every_seed, finals)
-    with Status(console, plan.sweep.metric, pace) as status:
+    search = plan.sweep.search
+    may_end_early = not isinstance(search.scheduler, NoSchedulerConfig) or bool(describe_stop(search.stop))
+    with Status(console, plan.sweep.metric, pace, may_end_early) as status:
 
         def found(result: SweepResult, report: LaunchReport | None) -> None:
             status.finish()

@@ -88,7 +88,7 @@ def test_the_plan_says_all_that_will_be_done() -> None:
         "  arm     triplet            8 trials",
         "  arm     triplet_l2         8 trials",
         "  cost    epochs             about 108, at most 192",
-        "          time               not known before the first epoch: no earlier launch with this data, backbone, "
+        "          time               told after the first steps: no earlier launch with this data, backbone, "
         "batch and workers",
         "  lanes   1                  4 workers each, 1 CPU a worker",
         "  found   this machine       4 CPUs, 0 GPUs",
