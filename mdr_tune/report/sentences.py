@@ -222,7 +222,7 @@ def verdict(result: SweepResult, table: AblationTable | None = None) -> list[str
     if not baselines:
         return lines + queries
     if winner.arm != result.main_arm:
-        lines.append(f"A baseline wins: {winner.arm} without MDR beats every MDR trial on the {split} classes.")
+        lines.append(f"On {split} a baseline wins: {winner.arm} without MDR beats every MDR trial there.")
     found = gains(result)
     lines += _not_better(found, baselines) if winner.arm == result.main_arm else []
     judged = {} if table is None else _judged(result, table)

@@ -179,7 +179,7 @@ def test_a_baseline_wins_and_the_budgets_differ() -> None:
     )
     assert verdict(sweep) == [
         "Best on validation: triplet-001 (the file as it is): Recall@1 60.50 at epoch 1, test Recall@1 47.00.",
-        "A baseline wins: triplet without MDR beats every MDR trial on the validation classes.",
+        "On validation a baseline wins: triplet without MDR beats every MDR trial there.",
         "MDR over triplet: -10.50 points of Recall@1 on validation, +1.00 on test.",
         "Each arm had its own search (mdr 2 trials and 2 epochs, triplet 1 trial and 1 epoch), chosen on validation; "
         f"test was read once, for these trials. {CAUTION}",
