@@ -145,7 +145,7 @@ def _write_report(
 
     stage("writing the report")
     try:
-        written = build_report([evidence], folder, progress=stage)
+        written = build_report([evidence], folder)
         log_report(tracker.client, tracker.parent_run_id, written.folder)
     except Exception as error:
         return replace(found, problem=f"{type(error).__name__}: {error}")
@@ -185,7 +185,7 @@ def _draw_figures(sweep: SweepConfig, result: SweepResult, tracker: "Tracker", s
     nothing_searched = sweep.is_ablation or not searched(sweep.space)  # figures of an ablation are in its report
     if nothing_searched or result.interrupted or len(main) < MIN_TRIALS:
         return
-    stage("drawing the figures")
+    stage("drawing the figures of the search")
     from mdr_tune.report.figures import sweep_figures
     from mdr_tune.tracking.run_files import log_figures
 
