@@ -9,8 +9,10 @@ from mdr_tune.records.metrics import metric_label
 from mdr_tune.report.names import full_title
 from mdr_tune.report.output import texts
 from mdr_tune.report.rows import AblationTable
+from mdr_tune.report.verdicts import WORDINGS
 
-_STYLES = {"better": "green", "worse": "red", "not separated": "", "not known": "dim"}
+_STYLES = {"better": "green", "worse": "red", "open": "", "quiet": "dim"}
+"""Style of a verdict by its tone."""
 
 
 def print_ablation(console: Console, table: AblationTable) -> None:
@@ -53,7 +55,7 @@ def _differences(table: AblationTable) -> Table:
         drawn.add_row(
             Text(row.name),
             Text(f"{difference.label} ({difference.baseline})"),
-            Text(difference.verdict, style=_STYLES[difference.verdict]),
+            Text(difference.verdict, style=_STYLES[WORDINGS[difference.verdict].tone]),
             Text(f"{texts.signed(estimate.mean)} {texts.spread(estimate)}".strip()),
             Text(texts.p_value(difference.p_holm)),
         )

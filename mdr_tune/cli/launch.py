@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from mdr_tune.cli.output import print_plan, print_result, storage_flags
+from mdr_tune.cli.output import describe_stop, print_plan, print_result, print_where_next, storage_flags
 from mdr_tune.cli.pace import Finals, Pace
 from mdr_tune.cli.spaces import shipped_or_own
 from mdr_tune.cli.status import Status
 from mdr_tune.cli.streams import with_forgiving_output
 from mdr_tune.cli.terminal import exit_code, launch_words, make_console, print_error, quiet_libraries, say
+from mdr_tune.config.schedulers import NoSchedulerConfig
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.sweep_reading import read_sweep
 from mdr_tune.config.unit_notes import unit_notes
@@ -24,6 +25,7 @@ from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.lanes.messages import LaneEnded
 from mdr_tune.records.journal import FILE as JOURNAL
 from mdr_tune.records.journal import Past, read_past
+from mdr_tune.records.trial_record import SweepResult
 from mdr_tune.sweep.launch import ALL_DONE, run_and_track
 from mdr_tune.sweep.own_components import changes_since, component_notes, own_code
 from mdr_tune.sweep.plan import Plan, repeat_notes
@@ -37,7 +39,7 @@ from mdr_tune.sweep.prepare import (
     naming,
     resize_notes,
 )
-from mdr_tune.sweep.recording import LaunchOutcome
+from mdr_tune.sweep.recording import LaunchOutcome, LaunchReport
 from mdr_tune.util.cache_folder import check_cache_dir
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.last_word import last_word
@@ -349,15 +351,20 @@ def launch(plan: Plan, console: Console) -> int:
     if (number := plan.sweep.search.finalists) is not None:
         finals = Finals(plan.metrics[0], number, {arm.name: arm.trials for arm in plan.arms})
     pace = Pace(plan.num_trials, plan.lanes, len(plan.sweep.training_seeds), plan.past.records, every_seed, finals)
-    with Status(console, plan.sweep.metric, pace) as status:
+    search = plan.sweep.search
+    may_end_early = not isinstance(search.scheduler, NoSchedulerConfig) or bool(describe_stop(search.stop))
+    with Status(console, plan.sweep.metric, pace, may_end_early) as status:
+
+        def found(result: SweepResult, report: LaunchReport | None) -> None:
+            status.finish()
+            print_result(console, plan, result, report)
 
         def show(outcome: LaunchOutcome) -> None:
-            status.finish()
-            print_result(console, plan, outcome)
+            print_where_next(console, plan, outcome)
             if outcome.result.interrupted or outcome.result.can_go_on:
                 say(console, how_to_resume(plan, outcome.result.can_go_on))
 
-        outcome = run_and_track(plan, status, shlex.join([sys.executable, *sys.argv]), show)
+        outcome = run_and_track(plan, status, shlex.join([sys.executable, *sys.argv]), found, show)
     for problem in (problems := _problems(outcome)):
         print_error(make_console(stderr=True), problem)
     return 1 if problems else 0

@@ -135,25 +135,36 @@ def describe_stop(stop: StopConfig) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
-    """Print the `outcome` of `plan` on `console`: tables, the verdict on the gain by MDR, and commands to run next."""
+def print_result(console: Console, plan: Plan, result: SweepResult, report: LaunchReport | None) -> None:
+    """Print on `console` the tables of `plan`'s `result`, and the verdict on the gain by MDR.
+
+    `report` has the intervals of the values; None if there are none.
+    """
     console.print()
-    if outcome.report is not None and outcome.report.table.is_grid:
-        _print_ablation(console, outcome.report)
+    if report is not None and report.table.is_grid:
+        _print_ablation(console, report)
     else:
-        _print_search(console, plan, outcome)
+        _print_search(console, plan, result, report)
+    console.print()
+
+
+def print_where_next(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
+    """Print on `console` what was recorded of the `outcome` of `plan`, and the commands to run next."""
     if outcome.report is not None:
         say(console, _where_the_report_is(plan.sweep.name, outcome.report))
     say(console, describe_used(plan))
     if outcome.problem is not None:
         say(console, f"MLflow did not take all of it: {outcome.problem}", style="red")
-    _print_where_next(console, plan.stores, plan.sweep, outcome)
+    if command := seeds_command(plan, outcome.result):
+        say(console, f"\nIs it real? The best MDR trial and its baselines with {SEEDS} seeds each, paired by seed:")
+        say(console, f"  {command}")
+    _print_browsing(console, plan.stores, plan.sweep, outcome)
 
 
 def _where_the_report_is(sweep_name: str, report: LaunchReport) -> str:
     if report.page is not None:
-        return f"\nReport: {_shown_path(report.page)}"
-    return f"\nNo report was written ({report.problem}). Make it with: mdr-tune report {sweep_name}"
+        return f"Report: {_shown_path(report.page)}"
+    return f"No report was written ({report.problem}). Make it with: mdr-tune report {sweep_name}"
 
 
 def _print_ablation(console: Console, report: LaunchReport) -> None:
@@ -162,8 +173,7 @@ def _print_ablation(console: Console, report: LaunchReport) -> None:
         say(console, sentence)
 
 
-def _print_search(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
-    result = outcome.result
+def _print_search(console: Console, plan: Plan, result: SweepResult, report: LaunchReport | None) -> None:
     titles, rows = trial_table(result)
     table = Table(title=None, pad_edge=False, box=None, header_style="bold", padding=(0, 1))
     for column in titles:
@@ -177,14 +187,8 @@ def _print_search(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
             shown = f"The best {BEST_TRIALS_SHOWN} of {main} trials; all: mdr-tune leaderboard {plan.sweep.name}"
             say(console, shown, style="dim")
         console.print()
-    for line in verdict(result):
+    for line in verdict(result, None if report is None else report.table):
         say(console, line)
-    if outcome.report is not None and not result.interrupted:
-        for sentence in outcome.report.sentences[1:]:  # the first is on the best row, which has been said
-            say(console, sentence)
-    if command := seeds_command(plan, result):
-        say(console, f"Is it real? The best MDR trial and its baselines with {SEEDS} seeds each, paired by seed:")
-        say(console, f"  {command}")
 
 
 def seeds_command(plan: Plan, result: SweepResult) -> str | None:
@@ -209,7 +213,7 @@ def storage_flags(stores: Stores) -> list[str]:
     return [] if stores.storage == Path("runs").absolute() else ["--storage", str(stores.storage)]
 
 
-def _print_where_next(console: Console, stores: Stores, sweep: SweepConfig, outcome: LaunchOutcome) -> None:
+def _print_browsing(console: Console, stores: Stores, sweep: SweepConfig, outcome: LaunchOutcome) -> None:
     console.print("\nBrowse the trials (the plus sign before the run unfolds them):")
     for line in ui_lines(stores, outcome.experiment_id):
         say(console, f"  {line}")

@@ -51,6 +51,7 @@ class Pace:
         self._records = {record.name: record for record in past}
         self._past_seconds = sum(epoch.get(EPOCH_TIME, 0.0) for record in past for epoch in record.history)
         self._seconds, self._epochs = 0.0, 0
+        self._from_steps: float | None = None
 
     def started(self, record: TrialRecord) -> None:
         """Count the trial of `record`, which starts or is resumed."""
@@ -60,6 +61,18 @@ class Pace:
         """Count the epoch that the trial of `record` has just finished, and add its time."""
         self._seconds += record.history[-1].get(EPOCH_TIME, 0.0)
         self._epochs += 1
+
+    def steps_timed(self, epoch_s: float) -> None:
+        """Take `epoch_s`, the time of an epoch's steps, as the time of an epoch until an epoch is finished."""
+        self._from_steps = epoch_s
+
+    @property
+    def epoch_s(self) -> float | None:
+        """Mean time of an epoch in this session, in seconds. Before an epoch is finished, the time of its steps alone.
+
+        None if neither is known.
+        """
+        return self._seconds / self._epochs if self._epochs else self._from_steps
 
     @property
     def records(self) -> list[TrialRecord]:
@@ -80,6 +93,13 @@ class Pace:
     def further_seeds_done(self) -> int:
         """Number of ended trials with a second or further seed of a configuration; 0 with `every_seed`."""
         return 0 if self._every_seed else sum(record.ended and record.seed_index > 0 for record in self.records)
+
+    @property
+    def further_seeds(self) -> int:
+        """Number of further seeds of all finalists, if enough trials run to their end; 0 without finalists."""
+        if self._finals is None:
+            return 0
+        return sum(min(self._finals.number, trials) for trials in self._finals.trials.values()) * (self._seeds - 1)
 
     @property
     def epochs_done(self) -> int:
@@ -153,11 +173,11 @@ class Pace:
 
     @property
     def seconds_left(self) -> float | None:
-        """Expected wall time left, in seconds; None before this session has finished an epoch, or with none left."""
-        if not self._epochs or not self.epochs_left:
+        """Expected wall time left, in seconds; None while `epoch_s` is not known, or with no epoch left."""
+        if self.epoch_s is None or not self.epochs_left:
             return None
         longest = max(self._left_of_running(), default=0.0)
-        return max(self.epochs_left / self._lanes.num_lanes, longest) * self._seconds / self._epochs
+        return max(self.epochs_left / self._lanes.num_lanes, longest) * self.epoch_s
 
     def describe_gpu_hours(self) -> str | None:
         """Return words for the GPU hours so far and in the whole sweep: `1.2 of about 8.0 GPU hours`.

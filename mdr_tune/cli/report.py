@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,12 +67,15 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         for name in arguments.names:
             status.update(f"reading {escape(name)}")
             evidences.append(read_evidence(client, name, arguments.launch))
+
+        def show(tables: "Sequence[AblationTable]") -> None:
+            for evidence, table in zip(evidences, tables, strict=True):
+                if gone := describe_deleted(client, evidence.sweep):
+                    say(console, gone, style="yellow")
+                _print(console, evidence, table)
+
         with _writing(folder):
-            report = build_report(evidences, folder, arguments.baseline, lambda step: status.update(escape(step)))
-    for evidence, table in zip(evidences, report.tables, strict=True):
-        if gone := describe_deleted(client, evidence.sweep):
-            say(console, gone, style="yellow")
-        _print(console, evidence, table)
+            report = build_report(evidences, folder, arguments.baseline, lambda step: status.update(escape(step)), show)
     say(console, f"Report: {report.folder / 'index.html'} ({_others(report)})")
     if not arguments.no_log:
         is_plain = len(evidences) == 1 and arguments.baseline is None

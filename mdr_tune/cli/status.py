@@ -11,10 +11,11 @@ from rich.text import Text
 
 from mdr_tune.cli.pace import Pace
 from mdr_tune.config.arms import Arm
+from mdr_tune.lanes.messages import FIRST_EPOCH
 from mdr_tune.records.query_details import TestDetails
 from mdr_tune.records.trial_record import Change, TrialRecord
 from mdr_tune.report.names import format_parameters, value_titles
-from mdr_tune.util.words import count, last_line
+from mdr_tune.util.words import count, duration, last_line
 
 PROGRESS_EVERY_S = 15.0
 SUMMARY_EVERY_S = 60.0
@@ -22,6 +23,8 @@ SUMMARY_EVERY_S = 60.0
 
 The next summary comes sooner if another tenth of the sweep is done and PROGRESS_EVERY_S is over.
 """
+STEPS_TIMED_S = 10.0
+"""Time in seconds over which steps of the first epoch are timed. The first step, which is slow, is not among them."""
 LOOK_EVERY_S = 1.0
 """Least time in seconds between two estimates of how much is done. The more trials, the longer an estimate takes."""
 RUNNING_SHOWN = 3
@@ -39,10 +42,13 @@ class Status:
     """Listener of a sweep that prints its events on `console`. On a terminal, a live line stays at the bottom.
 
     `metric` is the sweep's metric. `pace` estimates the progress, and already knows the trials of earlier sessions.
+    `may_end_early` says whether a scheduler or a stop rule may make the sweep shorter than its trials' epochs.
     """
 
-    def __init__(self, console: Console, metric: str, pace: Pace) -> None:
-        self._console, self._metric, self._pace = console, metric, pace
+    def __init__(self, console: Console, metric: str, pace: Pace, may_end_early: bool = False) -> None:
+        self._console, self._metric, self._pace, self._may_end_early = console, metric, pace, may_end_early
+        self._first_step: tuple[float, int] | None = None
+        self._estimate_is_told = False
         self._started = time.monotonic()
         self._stage = ""
         self._next_progress = 0.0
@@ -81,6 +87,9 @@ class Status:
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Show in the live line, or print now and then, that `done` of `total` items of the task `what` are done."""
+        if what == FIRST_EPOCH:
+            self._time_steps(done, total)
+            return
         text = f"{what}: {done:,} of {total:,}"
         if done < total and self._console.is_terminal:
             self._stage = text
@@ -109,6 +118,7 @@ class Status:
         """
         self._stage = ""
         self._pace.epoch_finished(record)
+        self._tell_estimate("the time of the first epoch")
         self._summarise()
 
     def trial_noted(self, record: TrialRecord) -> None:
@@ -138,6 +148,26 @@ class Status:
     def test_scored(self, record: TrialRecord, metrics: dict[str, float], details: TestDetails | None) -> None:
         """Do nothing: the final table shows the test metrics."""
 
+    def _time_steps(self, done: int, total: int) -> None:
+        """Take the time of an epoch from its steps, `done` of `total`, and tell the first estimate."""
+        now = time.monotonic()
+        if self._first_step is None:
+            self._first_step = now, done
+        since, before = self._first_step
+        if now - since >= STEPS_TIMED_S and done > before and self._pace.epoch_s is None:
+            self._pace.steps_timed((now - since) / (done - before) * total)
+            self._tell_estimate(f"from {done - before} of {total:,} steps, without evaluation")
+
+    def _tell_estimate(self, how: str) -> None:
+        """Print once, as soon as it is known, how long the sweep will take. `how` says what the time of an epoch is."""
+        left, epoch_s = self._pace.seconds_left, self._pace.epoch_s
+        if self._estimate_is_told or left is None or epoch_s is None:
+            return
+        self._estimate_is_told = True
+        epochs = f"{self._pace.epochs_left:,.0f} epochs at {epoch_s:.2g} s, {how}"
+        less = "; less if trials or searches are stopped early" if self._may_end_early else ""
+        self._print(f"about {duration(float(f'{left:.2g}'))} to go: {epochs}{less}")
+
     def _summarise(self) -> None:
         """Print a summary of the sweep if the output is not a terminal and it is time, see `SUMMARY_EVERY_S`."""
         now = time.monotonic()
@@ -166,7 +196,8 @@ class Status:
     def _counts(self) -> list[str]:
         records, seeds = self._pace.records, self._pace.further_seeds_done
         parts = [f"{self._pace.trials_done}/{self._pace.num_trials} trials done"]
-        parts += [count(seeds, "further seed")] if seeds else []
+        of = f" of {max(seeds, self._pace.further_seeds)}" if self._pace.further_seeds else ""
+        parts += [f"{seeds}{of} further {'seed' if seeds == 1 and not of else 'seeds'}"] if seeds else []
         numbers = {outcome: sum(r.outcome == outcome for r in records) for outcome in OUTCOMES}
         return parts + [f"{numbers[o]} {OUTCOMES[o]}" for o in ("stopped_early", *_BAD) if numbers[o]]
 

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+FIRST_EPOCH = "steps of the first epoch"
+"""Task in reports of the first lane on the steps of the first epoch that it trains, see `LaneHub.report_progress`."""
+
 CommandKind = Literal["start", "epoch", "save", "test", "abort", "stop"]
 """Kinds of commands.
 

@@ -24,7 +24,7 @@ from mdr_tune.data.dataset import ImageSplit
 from mdr_tune.lanes.failures import failure_of, says_peer_lost
 from mdr_tune.lanes.heartbeat import Heartbeat
 from mdr_tune.lanes.meeting import meet
-from mdr_tune.lanes.messages import Command, Reply
+from mdr_tune.lanes.messages import FIRST_EPOCH, Command, Reply
 from mdr_tune.lanes.processes import this_process
 from mdr_tune.training import Ranks, TrialSession
 from mdr_tune.util.cpus import share_cpus
@@ -58,7 +58,10 @@ def run_worker(config: dict[str, Any]) -> None:
             config["prepare"]()
         share_cpus(config["workers_on_a_node"], config["cpus_per_worker"])  # only one worker decodes in `prepare`
         worker = LaneWorker(
-            Ranks.current(get_device()), config["collective_timeout_s"], _every_so_often(hub.report_progress.remote)
+            Ranks.current(get_device()),
+            config["collective_timeout_s"],
+            _every_so_often(hub.report_progress.remote),
+            reports_steps=lane == 0,
         )
         group = meet(worker.ranks, config["collective_timeout_s"], functools.partial(_give_up, hub, lane))
         rank = worker.ranks.rank
@@ -106,11 +109,19 @@ class LaneWorker:
 
     `ranks` has the worker's rank and device. `collective_timeout_s` is the time limit of collective operations in the
     process groups that this worker makes. `progress` is called while a trial's features are computed, on rank 0 alone.
+    With `reports_steps`, it is also called after each step of the first epoch, so that the sweep's time can be told.
     """
 
-    def __init__(self, ranks: Ranks, collective_timeout_s: float, progress: Progress = no_progress) -> None:
+    def __init__(
+        self,
+        ranks: Ranks,
+        collective_timeout_s: float,
+        progress: Progress = no_progress,
+        reports_steps: bool = False,
+    ) -> None:
         self.ranks = ranks
         self._progress = progress if ranks.rank == 0 else no_progress
+        self._report_steps = self._progress if reports_steps else no_progress
         self._collective_timeout_s = collective_timeout_s
         self._session: TrialSession | None = None
         self._is_reading = False
@@ -179,6 +190,8 @@ class LaneWorker:
         `distances` is the `DistanceSnapshot` of the epoch, as a dictionary.
         """
         session = self._running()
+        report, self._report_steps = self._report_steps, no_progress
+        session.after_step = functools.partial(report, FIRST_EPOCH)
         metrics = session.run_epoch()
         snapshot = {} if session.snapshot is None else {"distances": session.snapshot.as_dict()}
         return {**metrics, "device": session.device_name, **snapshot}

@@ -45,7 +45,14 @@ def ablation_table(evidence: SweepEvidence, baseline: str | None = None) -> Abla
         is_grid=is_grid,
         notes=notes(evidence, metric, rows, pairs, details, baseline),
         protocol=evidence.facts.protocol,
+        queries=_queries(evidence, rows),
     )
+
+
+def _queries(evidence: SweepEvidence, rows: list[Row]) -> int | None:
+    names = [trial.record.name for row in rows for trial in row.ran]
+    numbers = {len(evidence.details[name].labels) for name in names if name in evidence.details}
+    return numbers.pop() if len(numbers) == 1 else None
 
 
 def _metrics(evidence: SweepEvidence, ran: list[RecordedTrial]) -> tuple[str, list[str]]:

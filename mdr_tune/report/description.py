@@ -70,33 +70,45 @@ def _cut_to_room(rows: Sequence[str], where: str) -> list[str]:
     return list(rows)
 
 
-def search_description(result: SweepResult, load_command: str | None) -> str:
+def search_description(result: SweepResult, load_command: str | None, table: AblationTable | None = None) -> str:
     """Return the Markdown description of a search that has ended with `result`, for the sweep's MLflow run.
 
-    `load_command` is lines of Python that load the winner; None without a winner.
+    `load_command` is lines of Python that load the winner; None without a winner. `table` is the report's, if there is
+    one: see `verdict`.
     """
-    first, *further = verdict(result)
+    first, *further = verdict(result, table)
     lines = [f"### {first}", "", *(f"- {line}" for line in further), "", *_trial_lines(result)]
     return "\n".join([*lines, *(_code("Load the winner:", load_command))])
 
 
 def running_description(
-    result: SweepResult, total: int, doing: str, now: datetime.datetime, head: str = "Running"
+    result: SweepResult,
+    total: int,
+    doing: str,
+    now: datetime.datetime,
+    head: str = "Running",
+    further_seeds: int | None = None,
 ) -> str:
     """Return the Markdown description of a sweep that runs, was interrupted or failed, for the sweep's MLflow run.
 
     Args:
         result: Result so far. Its `best` comes from `rows.best_so_far`.
         total: Number of trials of the whole sweep, if nothing ends the sweep early.
+        further_seeds: Number of further seeds that are trained beside these trials; 0 if it is not known, None if
+            `total` counts every seed.
         doing: Current activity of the sweep, in words.
         now: Time at which the description is made. The text contains it.
         head: State of the sweep in one word: `Running`, `Interrupted` or `Failed`.
     """
-    done = sum(record.ended for record in result.records)
+    ended = [record for record in result.records if record.ended]
+    later = [] if further_seeds is None else [record for record in ended if record.seed_index > 0]
+    done = len(ended) - len(later)
+    of = f" of {max(further_seeds, len(later))}" if further_seeds else ""
+    seeds = f", {len(later)}{of} further {'seed' if len(later) == 1 and not of else 'seeds'}" if later else ""
     best = "No trial has a value yet."
     if result.winner is not None:
         best = f"Best so far on {chosen_on(result.metric)}: {best_trial(result)}."
-    lines = [f"### {head}: {done} of {count(max(total, done), 'trial')} done", ""]
+    lines = [f"### {head}: {done} of {count(max(total, done), 'trial')}{seeds} done", ""]
     lines += [f"- As of {now:%Y-%m-%d %H:%M}: {doing}.", f"- {best}"]
     lines += [f"- {sentence}" for outcome in _FAILURES if (sentence := _failures(result.records, outcome))]
     table = _trial_lines(result)

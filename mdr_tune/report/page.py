@@ -14,6 +14,7 @@ from mdr_tune.report.output.what_was_run import failed_trials, how_the_numbers_w
 from mdr_tune.report.overview import Overview
 from mdr_tune.report.plots.drawing import ReportFigure
 from mdr_tune.report.rows import AblationTable, Row
+from mdr_tune.report.verdicts import WORDINGS
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 SVG_BYTES = 200_000
 """Largest size, in bytes, of an SVG that is embedded in the page. A figure with a larger one is embedded as PNG."""
-VERDICT_MARKS = {"better": "▲", "worse": "▼", "not separated": "≈", "not known": "?"}
-"""Symbol of each verdict, so that readers can recognise a verdict without its colour."""
 
 
 def page(
@@ -53,7 +52,7 @@ def page(
         glossary=texts.glossary(overview.methods if overview else [row.method for row in _first_rows(sections)]),
         first=next((section.slug for section in sections if section.table.rows), None) if overview is None else None,
         sections=[_section(section) for section in sections],
-        marks=VERDICT_MARKS,
+        wordings=WORDINGS,
     )
 
 

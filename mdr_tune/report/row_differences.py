@@ -6,12 +6,11 @@ import numpy as np
 
 from mdr_tune.records.query_details import TestDetails
 from mdr_tune.report.row_settings import comparable_key, embedding_mode, has_mdr
-from mdr_tune.report.rows import Difference, Estimate, Row, Verdict
+from mdr_tune.report.rows import Difference, Estimate, Row
+from mdr_tune.report.verdicts import verdict_of
 from mdr_tune.statistics import bootstrap_difference, holm, paired_difference
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.nearest_name import did_you_mean
-
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def compare_rows(rows: list[Row], pairs: list[Pair], metric: str, details: dict[
     corrected = holm([difference.p for _, difference in found])
     of_row: dict[int, list[Difference]] = {}
     for (place, difference), p_holm in zip(found, corrected, strict=True):
-        verdict = _verdict(difference.estimate.mean, p_holm)
+        verdict = verdict_of(difference.estimate, p_holm)
         of_row.setdefault(place, []).append(replace(difference, p_holm=p_holm, verdict=verdict))
     return [replace(row, differences=of_row.get(place, [])) for place, row in enumerate(rows)]
 
@@ -125,11 +124,3 @@ def paired_queries(
         return None
     name = metric.removeprefix("test/")
     return sides[0].per_query(name), sides[1].per_query(name), sides[0].labels
-
-
-def _verdict(mean: float, p_holm: float | None) -> Verdict:
-    if p_holm is None:
-        return "not known"
-    if p_holm > SIGNIFICANT:
-        return "not separated"
-    return "better" if mean > 0 else "worse"

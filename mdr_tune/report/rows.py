@@ -14,14 +14,8 @@ from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
 from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord, by_configuration, mean_of_best, standing
 from mdr_tune.report.names import format_parameters
 from mdr_tune.report.row_settings import WITH_MDR, drawn, key_of, method_of
+from mdr_tune.report.verdicts import Verdict
 from mdr_tune.statistics import Interval
-
-Verdict = Literal["better", "worse", "not separated", "not known"]
-"""Verdict on a row in comparison with its baseline.
-
-`better` and `worse`: the p-value after Holm's correction is at most 0.05. `not separated`: it is above 0.05. `not
-known`: there is none, because fewer than two seeds are in common, or because the differences of all seeds are equal.
-"""
 
 
 @dataclass(frozen=True)
@@ -166,6 +160,7 @@ class AblationTable:
         is_grid: Whether the launch is a grid, so that all of its configurations are shown.
         notes: Notes for the reader of the table: on failed seeds, on few seeds, on the correction of p-values.
         protocol: `validation` or `paper`, which says on which classes the best epoch was chosen; see `SweepFacts`.
+        queries: Number of test queries of each trial; None if it is not known, or not the same for all.
     """
 
     sweep: str
@@ -176,6 +171,7 @@ class AblationTable:
     is_grid: bool
     notes: list[str]
     protocol: str = "validation"
+    queries: int | None = None
 
 
 def said_outcome(outcome: Outcome) -> str:

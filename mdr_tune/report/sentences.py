@@ -8,24 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mdr_tune.records.metrics import metric_label
-from mdr_tune.records.objectives import best_key, chosen_on, on_front
+from mdr_tune.records.objectives import best_key, chosen_on, on_front, recall_rank
 from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.records.trial_record import SweepResult, best_first_seeds, standing
 from mdr_tune.report.names import full_title, test_key
 from mdr_tune.report.output.texts import number, p_value, signed, spread
 from mdr_tune.report.row_settings import comparable_key
-from mdr_tune.report.rows import AblationTable, Difference, Estimate, Row, Verdict, result_rows, said_parameters
+from mdr_tune.report.rows import AblationTable, Difference, Estimate, Row, result_rows, said_parameters
+from mdr_tune.report.verdicts import WORDINGS, Verdict
 from mdr_tune.util.words import count, some
 
 NAMED = 3
 """Largest number of rows that a sentence names. Further rows are only counted."""
 FRONT_SHOWN = 5
-SAID: dict[Verdict, str] = {
-    "better": "better",
-    "worse": "worse",
-    "not separated": "the seeds do not separate the two",
-    "not known": "it is not known whether another seed would give the same",
-}
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,10 @@ class _Group:
 
 
 def summary_sentences(evidence: SweepEvidence, table: AblationTable) -> list[str]:
-    """Return at most five sentences on the `table` that was made from `evidence`: the best row, and what MDR gains."""
+    """Return at most six sentences on the `table` that was made from `evidence`.
+
+    They are on the best row, on what MDR gains, and on the number of test queries.
+    """
     sentences = [*_best_row(evidence, table)]
     if not sentences:
         return ["No trial ran to its end: there is nothing to compare."]
@@ -47,7 +45,7 @@ def summary_sentences(evidence: SweepEvidence, table: AblationTable) -> list[str
     tests = sum(difference.p is not None for row in table.rows for difference in row.differences)
     for group in groups:
         sentences += _gain(group, table.metric, tests > 1)
-    return sentences
+    return sentences + _queries(table)
 
 
 def _best_row(evidence: SweepEvidence, table: AblationTable) -> list[str]:
@@ -146,7 +144,7 @@ def _gain(group: _Group, metric: str, is_corrected: bool) -> list[str]:
     if len(group.found) == 1:
         _, difference = group.found[0]
         told = _told_difference(difference, is_corrected, f" points of {title}")
-        return [f"{group.name}: {told}: {SAID[difference.verdict]}."]
+        return [f"{group.name}: {told}: {WORDINGS[difference.verdict].said}."]
     return [f"{group.name}: {_range(group, title, is_corrected)}.", f"{group.name}: {_counts(group.found)}."]
 
 
@@ -169,16 +167,18 @@ def _range(group: _Group, title: str, is_corrected: bool) -> str:
 
 
 def _counts(found: list[tuple[Row, Difference]]) -> str:
-    """Return words for how many of the differences `found` are better, worse or neither. Worse rows are named."""
-    rows: dict[str, list[Row]] = {verdict: [] for verdict in SAID}
+    """Return words for how many of the differences `found` have which verdict. Worse rows are named."""
+    rows: dict[Verdict, list[Row]] = {verdict: [] for verdict in WORDINGS}
     for row, difference in found:
         rows[difference.verdict].append(row)
-    if len(rows["not known"]) == len(found):
-        return f"in {len(found)} of {len(found)} rows {SAID['not known']}"
-    parts = [f"better in {len(rows['better'])} of {len(found)} rows"]
-    worse = some([row.title for row in rows["worse"]], NAMED, "; ")
-    parts += [f"worse in {len(rows['worse'])} ({worse})"] if worse else []
-    parts += [f"in {len(rows[v])} {SAID[v]}" for v in ("not separated", "not known") if rows[v]]
+    is_tested = any(WORDINGS[difference.verdict].tone != "quiet" for _, difference in found)
+    parts = [f"better in {len(rows['better'])} of {len(found)} rows"] if is_tested else []
+    if rows["worse"]:
+        parts.append(f"worse in {len(rows['worse'])} ({some([row.title for row in rows['worse']], NAMED, '; ')})")
+    for verdict, wording in WORDINGS.items():
+        if verdict not in ("better", "worse") and rows[verdict]:
+            number = f"{len(rows[verdict])}{'' if parts else f' of {len(found)} rows'}"
+            parts.append(f"in {number} {wording.said}")
     return ", ".join(parts)
 
 
@@ -198,8 +198,11 @@ def beside_baselines(row: Row) -> str:
     )
 
 
-def verdict(result: SweepResult) -> list[str]:
-    """Return sentences on the `result` of a sweep: which trial is the best, on which classes, and what MDR gained."""
+def verdict(result: SweepResult, table: AblationTable | None = None) -> list[str]:
+    """Return sentences on the `result` of a sweep: which trial is the best, on which classes, and what MDR gained.
+
+    With the report's `table` of the same launch, gains on the test classes have their intervals and verdicts.
+    """
     winner, label = result.winner, metric_label(result.metric)
     if winner is None and result.interrupted:
         no_test = "" if result.test_was_read_on_the_way else " and read no test classes"
@@ -207,7 +210,7 @@ def verdict(result: SweepResult) -> list[str]:
     if winner is None:
         return ["No trial finished an epoch: there is no winner. The MLflow runs of the failed trials say why."]
     best, split = _best_rows(result), chosen_on(result.metric)
-    lines = [f"Best on {split}: {best_trial(result)}.", *_circumstances(result)]
+    lines = [f"Best on {split}: {best_trial(result, table)}.", *_circumstances(result)]
     baselines = [arm for arm in result.best if arm != result.main_arm]
     if result.main_arm not in result.best:
         return [*lines, "No MDR trial finished an epoch: what MDR gains is not known."]
@@ -215,19 +218,45 @@ def verdict(result: SweepResult) -> list[str]:
         chance = "One seed a row: differences of a few points can be chance."
         in_report = "What MDR gained, row by row and paired by seed, is in the report."
         return [*lines, chance if _seeds(best[winner.arm]) == 1 else in_report]
+    queries = [] if table is None else _queries(table)
     if not baselines:
-        return lines
+        return lines + queries
     if winner.arm != result.main_arm:
-        lines.append(f"A baseline wins: {winner.arm} without MDR beats every MDR trial on the {split} classes.")
+        lines.append(f"On {split} a baseline wins: {winner.arm} without MDR beats every MDR trial there.")
     found = gains(result)
     lines += _not_better(found, baselines) if winner.arm == result.main_arm else []
-    lines += [_gain_over(arm, found, label) for arm in baselines]
-    lines.append(f"{_arms_choice(result)} {_caution(best)}")
+    judged = {} if table is None else _judged(result, table)
+    corrected = sum(difference.p is not None for difference in judged.values()) > 1
+    lines += [_gain_over(arm, found, label, judged.get(arm), corrected) for arm in baselines]
+    lines += queries
+    lines.append(_arms_choice(result) + ("" if len(judged) == len(baselines) else f" {_caution(best)}"))
     return lines
 
 
-def best_trial(result: SweepResult) -> str:
-    """Return the winner of `result` as text: `mdr-007 (margin 0.2): Recall@1 62.50 at epoch 2, test Recall@1 57.50`."""
+def _judged(result: SweepResult, table: AblationTable) -> dict[str, Difference]:
+    """Return by the name of a baseline's arm what the best MDR configuration of `result` gains on test in `table`."""
+    mdr = result.best[result.main_arm].config_name
+    row = next((row for row in table.rows if row.name == mdr), None)
+    if row is None or table.metric != test_key(result.metric):
+        return {}
+    of = {difference.baseline: difference for difference in row.differences}
+    return {arm: of[record.config_name] for arm, record in result.best.items() if record.config_name in of}
+
+
+def _queries(table: AblationTable) -> list[str]:
+    """Return a sentence on the test queries of `table` and what one of them is worth, if their number is known."""
+    if table.queries is None or not table.metric.startswith("test/"):
+        return []
+    at_most = "" if recall_rank(table.metric) is not None else "at most "  # of MAP@R, a query has a share
+    worth = f"{at_most}{100 / table.queries:.2g} points of {full_title(table.metric)}"
+    return [f"One of {table.queries:,} test queries is {worth}."]
+
+
+def best_trial(result: SweepResult, table: AblationTable | None = None) -> str:
+    """Return the winner of `result` as text: `mdr-007 (margin 0.2): Recall@1 62.50 at epoch 2, test Recall@1 57.50`.
+
+    With the report's `table`, the test value has its interval.
+    """
     winner, label = result.winner, metric_label(result.metric)
     assert winner is not None
     rows = result_rows(result)
@@ -237,7 +266,9 @@ def best_trial(result: SweepResult) -> str:
     parts = [f"{label} {value:.2f} {f'at epoch {epoch}' if seeds == 1 else f'in the mean of {seeds} seeds'}"]
     test = row.mean_of(test_key(result.metric))
     if test is not None and chosen_on(result.metric) != "test":
-        parts.append(f"test {label} {test:.2f}")
+        shown = next((row for row in (table.rows if table else []) if row.name == winner.config_name), None)
+        estimate = None if shown is None else shown.estimates.get(test_key(result.metric))
+        parts.append(f"test {label} {f'{test:.2f}' if estimate is None else _told(estimate)}")
     said = said_parameters([trial for row in rows for trial in row.trials], result.metric)
     return f"{winner.name} ({said[winner.name] or 'the file as it is'}): {', '.join(parts)}"
 
@@ -273,7 +304,16 @@ def gains(result: SweepResult) -> dict[str, float]:
     return found
 
 
-def _gain_over(arm: str, found: dict[str, float], label: str) -> str:
+def _gain_over(arm: str, found: dict[str, float], label: str, judged: Difference | None, is_corrected: bool) -> str:
+    """Return a sentence on the gains over the baseline `arm` that are in `found`, in points of the metric `label`.
+
+    `judged` is the difference on test in the report; None if there is none. `is_corrected`: see `_told_difference`.
+    """
+    if judged is not None:
+        told = _told_difference(judged, is_corrected, f" points of test {label}")
+        on_validation = found.get(f"gain/val_over_{arm}")
+        further = "" if on_validation is None else f" On validation {signed(on_validation)}."
+        return f"MDR over {arm}: {told}: {WORDINGS[judged.verdict].said}.{further}"
     keys = {f"gain/val_over_{arm}": "on validation", f"gain/test_over_{arm}": "on test"}
     parts = [(found[key], where) for key, where in keys.items() if key in found]
     if not parts:
@@ -315,8 +355,10 @@ def _budget(result: SweepResult) -> str:
     parts = []
     for arm in result.best:
         records = [record for record in result.records if record.arm == arm]
-        parts.append(f"{arm} {count(len(records), 'trial')} and {count(sum(r.epochs for r in records), 'epoch')}")
-    return ", ".join(parts)
+        parts.append(f"{count(len(records), 'trial')} and {count(sum(r.epochs for r in records), 'epoch')}")
+    if len(parts) > 1 and len(set(parts)) == 1:
+        return f"{parts[0]} each"
+    return ", ".join(f"{arm} {part}" for arm, part in zip(result.best, parts, strict=True))
 
 
 def _caution(best: dict[str, Row]) -> str:

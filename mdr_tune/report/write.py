@@ -45,6 +45,7 @@ def build_report(
     folder: Path,
     baseline: str | None = None,
     progress: Callable[[str], None] = lambda step: None,
+    found: Callable[[Sequence[AblationTable]], None] = lambda tables: None,
 ) -> Report:
     """Write the report of one or several sweeps into `folder`, in place of an older report.
 
@@ -54,6 +55,7 @@ def build_report(
         evidences: Records of each sweep, as read from MLflow.
         baseline: Name of a row to compare all other rows with, in place of their own baselines.
         progress: Function that is called with a few words at the start of each step.
+        found: Function that is called with the tables of all sweeps, before figures are drawn.
 
     Raises:
         UserError: `folder` holds foreign files or a report with parts that the new one lacks, or no row is `baseline`.
@@ -63,6 +65,7 @@ def build_report(
     check_folder(folder)
     check_not_poorer(evidences, read_manifest(folder), str(folder))
     tables = [ablation_table(evidence, baseline) for evidence in evidences]
+    found(tables)
     with replacing(folder) as made:
         sections = _sections(evidences, tables, made, progress)
         progress("writing the pages")

@@ -218,7 +218,7 @@ def describe_time(cost: Cost, measured: MeasuredEpoch | None, lanes: LaneResourc
     An example is `about 3h and 6.0 GPU hours, at the 12 s an epoch measured on 2026-11-20`.
     """
     if measured is None or cost.wall_s is None or cost.device_hours is None:
-        return "not known before the first epoch: no earlier launch with this data, backbone, batch and workers"
+        return "told after the first steps: no earlier launch with this data, backbone, batch and workers"
     about = "at most about" if cost.epochs.expected is None else "about"
     time = duration(float(f"{cost.wall_s:.2g}"))  # an estimate deserves two digits
     hours = f"{describe_hours(cost.device_hours)} {device_word(lanes)} hours"

@@ -10,13 +10,14 @@ from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.lanes.ray_seams import end_ray_at_once
 from mdr_tune.records.journal import Journal
 from mdr_tune.records.provenance import repeat_info
+from mdr_tune.records.trial_record import SweepResult
 from mdr_tune.search.ledger import Ledger
 from mdr_tune.search.stop_rules import StopRules
 from mdr_tune.sweep.interrupts import Interrupts
 from mdr_tune.sweep.own_components import recorded_components
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.prepare import naming, prepare_weights
-from mdr_tune.sweep.recording import LaunchOutcome, record_outcome
+from mdr_tune.sweep.recording import Found, LaunchOutcome, LaunchReport, record_outcome
 from mdr_tune.sweep.run import LaunchListener, SweepRun
 from mdr_tune.sweep.running_lanes import running_lanes
 from mdr_tune.sweep.stored_launches import another_runs, save_plan
@@ -33,7 +34,7 @@ ALL_DONE = "All of it was done and recorded."
 
 
 def run_and_track(
-    plan: Plan, status: LaunchListener, command: str, show: Callable[[LaunchOutcome], None]
+    plan: Plan, status: LaunchListener, command: str, found: Found, show: Callable[[LaunchOutcome], None]
 ) -> LaunchOutcome:
     """Start Ray and the lanes, run `plan` on them, record it in MLflow, and register the winner.
 
@@ -41,6 +42,8 @@ def run_and_track(
         plan: Plan of the launch.
         status: Listener that shows the user how the launch proceeds.
         command: Command line that the user typed; it is recorded with the results.
+        found: Called with the result, and its table if there is one, before the winner is registered and figures are
+            drawn.
         show: Called with the outcome as soon as it is recorded, before the lanes and Ray are stopped.
 
     Raises:
@@ -53,12 +56,19 @@ def run_and_track(
     where = "starting Ray" if plan.address is None else f"joining {plan.address}"
     status.stage(f"{where}, then {count(lanes.num_lanes, 'lane')} of {count(lanes.workers_per_lane, 'worker')}")
     with running_lanes(plan, status.progress, status.stage) as hub:
-        outcome = run_on(plan, hub, status, command)
+
+        def tell(result: SweepResult, report: LaunchReport | None) -> None:
+            hub.stop.remote()  # the lanes' workers end, and free their GPUs, while the outcome is recorded
+            found(result, report)
+
+        outcome = run_on(plan, hub, status, command, tell)
         show(outcome)
     return outcome
 
 
-def run_on(plan: Plan, hub: Any, status: LaunchListener, command: str) -> LaunchOutcome:
+def run_on(
+    plan: Plan, hub: Any, status: LaunchListener, command: str, found: Found = lambda result, report: None
+) -> LaunchOutcome:
     """Run `plan` on the running lanes of `hub`, and record the outcome; `run_and_track` explains the arguments.
 
     Raises:
@@ -76,7 +86,7 @@ def run_on(plan: Plan, hub: Any, status: LaunchListener, command: str) -> Launch
         journal.write("tracked", parent_run_id=tracker.parent_run_id, image_content=images["content"], **components)
         if plan.extend_by:  # not earlier: a launch that was refused until here must not count as an extension
             journal.write("extended", trials=plan.extend_by, replaces=plan.past.has_open_extension)
-        return _run(plan, hub, journal, tracker, status)
+        return _run(plan, hub, journal, tracker, status, found)
 
 
 def _check_same_images(sweep_name: str, before: str | None, content: str) -> None:
@@ -88,7 +98,9 @@ def _check_same_images(sweep_name: str, before: str | None, content: str) -> Non
         )
 
 
-def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: LaunchListener) -> LaunchOutcome:
+def _run(
+    plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: LaunchListener, found: Found
+) -> LaunchOutcome:
     """Search and evaluate on the running lanes of `hub`, and record the outcome; `tracker` is closed after an error."""
     from mdr_tune.sweep.live_description import LiveDescription
     from mdr_tune.sweep.watch import LaneWatch
@@ -103,6 +115,7 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
         plan.sweep.is_ablation,
         past.records,
         finalists=search.finalists,
+        further_seeds=None if search.seeds is not None else plan.further_seeds,
     )
     ledger = Ledger(
         journal,
@@ -124,7 +137,7 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
             if not run.result.interrupted:
                 run.evaluate()
         raise_if_interrupted()
-        outcome = record_outcome(plan, run.result, tracker, status.stage)
+        outcome = record_outcome(plan, run.result, tracker, status.stage, found)
     except BaseException as error:
         is_interrupt = isinstance(error, KeyboardInterrupt) or was_interrupted()
         description.end("Interrupted" if is_interrupt else "Failed", "" if is_interrupt else str(error))

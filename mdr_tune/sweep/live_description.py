@@ -26,11 +26,12 @@ class LiveDescription:
         write: Function that sets the description and returns at once, such as `Tracker.note`.
         metric: Name of the metric that the sweep maximises.
         main_arm: Name of the main arm, which runs the search that the sweep file describes.
-        total: Number of trials of all arms, including the trials of further seeds.
+        total: Number of trials of all arms. Further seeds are included unless `further_seeds` is a number.
         shows_all: Whether the description has a row for each configuration, as for a grid, or only for the best ones.
         records: Records of the trials of earlier sessions.
         finalists: Number of each arm's configurations that get further seeds after its search; None if the sweep does
             not choose finalists.
+        further_seeds: Number of further seeds beside the trials; 0 if it is not known. None if `total` includes them.
     """
 
     def __init__(
@@ -43,9 +44,11 @@ class LiveDescription:
         records: Iterable[TrialRecord] = (),
         every_s: float = EVERY_S,
         finalists: int | None = None,
+        further_seeds: int | None = None,
     ) -> None:
         self._write, self._metric, self._total, self._every_s = write, metric, total, every_s
         self._main_arm, self._shows_all, self._finalists = main_arm, shows_all, finalists
+        self._further_seeds = further_seeds
         self._records = {record.name: record for record in records}
         self._tests: dict[str, dict[str, float]] = {}
         self._head, self._doing = "Running", "starting"
@@ -118,4 +121,5 @@ class LiveDescription:
             shows_all=self._shows_all,
             finalists=self._finalists,
         )
-        return running_description(result, self._total, self._doing, datetime.datetime.now(), self._head)
+        now = datetime.datetime.now()
+        return running_description(result, self._total, self._doing, now, self._head, self._further_seeds)

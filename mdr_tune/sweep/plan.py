@@ -108,6 +108,12 @@ class Plan:
         return None if chosen is None else chosen * (1 + len(self._extensions))
 
     @property
+    def further_seeds(self) -> int:
+        """Number of further seeds of the finalists of all arms, if enough trials run to their end; 0 if not known."""
+        chosen = self.sweep.search.finalists or 0
+        return sum(min(chosen, arm.trials) for arm in self.arms) * (len(self.sweep.training_seeds) - 1)
+
+    @property
     def metrics(self) -> list[str]:
         """Names of the metrics that are maximised, one or two."""
         second = self.sweep.second_metric

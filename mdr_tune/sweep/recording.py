@@ -42,6 +42,9 @@ class LaunchReport:
     problem: str | None = None
 
 
+Found = Callable[[SweepResult, LaunchReport | None], None]
+
+
 @dataclass(frozen=True)
 class LaunchOutcome:
     """The outcome of a launch and the places where it is recorded.
@@ -67,42 +70,56 @@ def load_command(stores: Stores, sweep: SweepConfig, champion: "Registration") -
     return stores.load_command(f"{sweep.name}@champion", sweep.trial.data, champion.needs_code)
 
 
-def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: Stage) -> LaunchOutcome:
+def record_outcome(
+    plan: Plan, result: SweepResult, tracker: "Tracker", stage: Stage, found: Found = lambda result, report: None
+) -> LaunchOutcome:
     """Register the winner of `result`, draw figures, describe and close the launch's MLflow run, and write the report.
 
     If a step fails, the later steps are skipped, and the outcome has the error as its `problem`. A later --resume does
     what is missing. `tracker` is closed together with the run, so it stays open if an earlier step fails. `stage` is
-    called with a text on each step that takes a while.
+    called with a text on each step that takes a while, and `found` before the first of them: with `result`, and with
+    its table if that could be made.
 
     Raises:
         KeyboardInterrupt: An interrupt came, possibly one that MLflow caught. The tracker may be open or closed then.
     """
-    champion, report, problem = None, None, None
+    champion, evidence, report, problem = None, None, None, None
+    try:
+        if result.winner is not None and not result.interrupted:
+            evidence = _read(plan.sweep.name, tracker)
+            report = _what_was_found(evidence)
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+    raise_if_interrupted()
+    found(result, report)
+    if problem is not None:
+        return LaunchOutcome(result, tracker.experiment_id, tracker.parent_run_id, None, None, problem)
     try:
         champion = _register_winner(plan.sweep.name, result, tracker, stage)
         raise_if_interrupted()
         _draw_figures(plan.sweep, result, tracker, stage)
         raise_if_interrupted()
         command = load_command(plan.stores, plan.sweep, champion) if champion else None
-        has_report = result.winner is not None and not result.interrupted
-        description = search_description(result, command)
-        if has_report:
-            tracker.flush()
-            from mdr_tune.tracking.evidence import read_evidence
-
-            evidence = read_evidence(tracker.client, plan.sweep.name, tracker.parent_run_id)
-            report = _what_was_found(evidence)
-            if report.table.is_grid:
-                description = ablation_description(report.table, report.sentences, command)
-        raise_if_interrupted()
+        if report is not None and report.table.is_grid:
+            description = ablation_description(report.table, report.sentences, command)
+        else:
+            description = search_description(result, command, None if report is None else report.table)
         tracker.describe(description, gains(result))
         tracker.close("KILLED" if result.interrupted else "FINISHED" if result.winner else "FAILED")
-        if report is not None:  # only after the run is closed: the report says how the launch ended
+        if report is not None and evidence is not None:  # after the run is closed: the report says how the launch ended
             report = _write_report(plan.folder / "report", tracker, _ended(evidence), report, stage)
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
     raise_if_interrupted()
     return LaunchOutcome(result, tracker.experiment_id, tracker.parent_run_id, champion, report, problem)
+
+
+def _read(sweep_name: str, tracker: "Tracker") -> SweepEvidence:
+    """Return what MLflow has of the launch that `tracker` has recorded."""
+    tracker.flush()
+    from mdr_tune.tracking.evidence import read_evidence
+
+    return read_evidence(tracker.client, sweep_name, tracker.parent_run_id)
 
 
 def _what_was_found(evidence: SweepEvidence) -> LaunchReport:
@@ -128,7 +145,7 @@ def _write_report(
 
     stage("writing the report")
     try:
-        written = build_report([evidence], folder, progress=stage)
+        written = build_report([evidence], folder)
         log_report(tracker.client, tracker.parent_run_id, written.folder)
     except Exception as error:
         return replace(found, problem=f"{type(error).__name__}: {error}")
@@ -168,7 +185,7 @@ def _draw_figures(sweep: SweepConfig, result: SweepResult, tracker: "Tracker", s
     nothing_searched = sweep.is_ablation or not searched(sweep.space)  # figures of an ablation are in its report
     if nothing_searched or result.interrupted or len(main) < MIN_TRIALS:
         return
-    stage("drawing the figures")
+    stage("drawing the figures of the search")
     from mdr_tune.report.figures import sweep_figures
     from mdr_tune.tracking.run_files import log_figures
 

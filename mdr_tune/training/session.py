@@ -87,6 +87,8 @@ class TrialSession:
         """Number of completed epochs."""
         self.progress = 0
         """Number of steps and evaluated batches of this rank so far. As long as it grows, the rank is not stuck."""
+        self.after_step: Callable[[int, int], None] = lambda done, total: None
+        """Function that is called after each training step, with the numbers of done and of all steps of the epoch."""
         self._peak_memory = PeakMemory(self.ranks)
         device, train = self.ranks.device, dataset.split("train")
         augmentation, views = _augmentation(config), config.backbone.views
@@ -188,7 +190,10 @@ class TrialSession:
         self._finite_numbers = FiniteNumbers(self.epoch + 1)
         if self.model.reads_features and self._features is None:
             self._read_features()
-        steps = [self._step(number, batch) for number, batch in enumerate(self._input.epoch(self.epoch, batches))]
+        steps = []
+        for number, batch in enumerate(self._input.epoch(self.epoch, batches)):
+            steps.append(self._step(number, batch))
+            self.after_step(number + 1, len(batches))
         self._finite_numbers.end_epoch()
         distances = self._distances(batches[-1])
         self.epoch += 1

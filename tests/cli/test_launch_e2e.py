@@ -74,7 +74,8 @@ def test_it_ends_well_and_says_what_came_out(launched: Any) -> None:
     for part in (
         "Best on validation: ",
         "MDR over triplet: ",
-        "on validation, ",
+        " On validation ",
+        " test queries is ",
         "mlflow ui --host 127.0.0.1",
         "models:/e2e@champion",
     ):

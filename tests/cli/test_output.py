@@ -13,7 +13,7 @@ from rich.console import Console
 
 from mdr_tune.cli.launch import make_parser as make_launch_parser
 from mdr_tune.cli.launch import make_plan as make_launch_plan
-from mdr_tune.cli.output import moved_alias, print_plan, print_result, ui_lines
+from mdr_tune.cli.output import moved_alias, print_plan, print_result, print_where_next, ui_lines
 from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.sweep_reading import read_sweep
 from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord
@@ -60,7 +60,9 @@ def printed_plan(width: int, plan: Plan) -> list[str]:
 
 def printed_result(width: int, plan: Plan, outcome: LaunchOutcome) -> list[str]:
     output = io.StringIO()
-    print_result(Console(file=output, width=width, highlight=False), plan, outcome)
+    console = Console(file=output, width=width, highlight=False)
+    print_result(console, plan, outcome.result, outcome.report)
+    print_where_next(console, plan, outcome)
     return [line.rstrip() for line in output.getvalue().splitlines()]
 
 
@@ -86,7 +88,7 @@ def test_the_plan_says_all_that_will_be_done() -> None:
         "  arm     triplet            8 trials",
         "  arm     triplet_l2         8 trials",
         "  cost    epochs             about 108, at most 192",
-        "          time               not known before the first epoch: no earlier launch with this data, backbone, "
+        "          time               told after the first steps: no earlier launch with this data, backbone, "
         "batch and workers",
         "  lanes   1                  4 workers each, 1 CPU a worker",
         "  found   this machine       4 CPUs, 0 GPUs",

@@ -104,7 +104,7 @@ def test_finalists_alone_have_further_seeds_to_come() -> None:
     play(pace, with_value("mdr-001", 50.0))
     assert pace.epochs_left == 2 * 8 + 2 * 8
     play(pace, with_value("mdr-002", 60.0), record("mdr-003", 8, "failed"), record("mdr-002.2", 8, "completed"))
-    assert (pace.epochs_left, pace.further_seeds_done) == (8, 1)
+    assert (pace.epochs_left, pace.further_seeds_done, pace.further_seeds) == (8, 1, 2)
     play(pace, record("mdr-002.3", 8, "completed"))
     assert pace.epochs_left == 0
     past = pace.records  # the sweep is extended: mdr-002 is the finalist no more

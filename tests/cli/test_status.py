@@ -15,6 +15,7 @@ from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.lanes.messages import FIRST_EPOCH
 from mdr_tune.records.trial_record import Change, Outcome, TrialRecord
 from mdr_tune.sweep.lane_layout import fit_lanes
 
@@ -103,7 +104,7 @@ def test_a_line_for_each_finished_trial_however_wide_the_output(clock: Clock, wi
         clock.now += 75
         for trial in trials:
             status.trial_ended(trial)
-    assert output.getvalue().splitlines() == [
+    assert output.getvalue().splitlines()[1:] == [
         "[1:15] mdr-001          completed       3 epochs  val Recall@1  62.50 (epoch 2)  "
         "levels 3 over ±2.40, weight 0.13, margin 0.2",
         "[1:15] 2/4 trials done · 1 stopped early · best 62.50 (mdr-001) · about 0:03 left",  # 3 epochs on 2 lanes
@@ -176,7 +177,21 @@ def test_a_pipe_gets_no_live_line(clock: Clock) -> None:
     with status:
         play(status, record("mdr-001", [50.0]))
         status.test_scored(record("mdr-001", [50.0]), {"test/recall_at_1": 1.0}, None)
-    assert output.getvalue() == ""
+    assert output.getvalue() == "[0:00] about 31s to go: 31 epochs at 2 s, the time of the first epoch\n"
+
+
+def test_the_first_steps_tell_how_long_it_will_take_and_the_first_epoch_where_it_is_short(clock: Clock) -> None:
+    output = io.StringIO()
+    status = Status(Console(file=output, width=80, highlight=False), METRIC, make_pace(4), may_end_early=True)
+    status.trial_started(record("mdr-001", []))
+    for done in (1, 5, 20, 40):  # the first step is not timed; a step takes 0.5 s
+        status.progress(FIRST_EPOCH, done, 100)
+        clock.now += {1: 2.0, 5: 7.5, 20: 10.0, 40: 0.0}[done]
+    play(status, record("mdr-001", [50.0]))  # says nothing more
+    assert output.getvalue().splitlines() == [
+        "[0:19] about 13m 20s to go: 32 epochs at 50 s, from 39 of 100 steps, without evaluation; less if trials or "
+        "searches are stopped early"
+    ]
 
 
 TRIALS = [
@@ -242,7 +257,8 @@ def test_in_a_pipe_a_line_about_the_sweep_comes_with_each_tenth_but_not_too_ofte
                 one.history.append({"epoch": float(epoch), METRIC: 50.0 + number, "time/epoch_s": 4.0})
                 status.epoch_finished(one)
             one.outcome = "completed"
-    lines = output.getvalue().splitlines()
+    first, *lines = output.getvalue().splitlines()
+    assert first == "[0:04] about 13m 20s to go: 399 epochs at 4 s, the time of the first epoch"
     minutes = [line.split("]")[0] for line in lines]
     assert minutes == [f"[{m}" for m in ("1:00", "2:00", "2:40", "3:40", "4:40", "5:20", "6:20", "7:20")] + [
         f"[{m}" for m in ("8:00", "9:00", "10:00", "10:40", "11:40", "12:40", "13:20")

@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from mdr_tune.lanes import worker
+from mdr_tune.lanes.messages import FIRST_EPOCH
+from mdr_tune.training import Ranks
 from mdr_tune.util.cpus import threads_to_start
+from tests.lanes.worker_rank import TIMEOUT_S, TRIAL, Lane
 from tests.ranks import run_ranks
 
 SCRIPT = Path(__file__).with_name("worker_rank.py")
@@ -26,6 +29,15 @@ def test_of_trials_that_fail_no_thread_descriptor_or_tensor_is_left(
         assert seen["diverged"][0] == seen["diverged"][1]
         assert seen["failed"][0] == seen["failed"][1]
         assert seen["losses"][0] == seen["losses"][1]
+
+
+def test_the_steps_of_the_first_epoch_are_reported_and_no_others(glyph_cache: Path) -> None:
+    reports: list[tuple[str, int, int]] = []
+    lane = Lane(worker.LaneWorker(Ranks(), TIMEOUT_S, lambda *report: reports.append(report), reports_steps=True))
+    assert "train/loss" in lane.run(TRIAL)
+    lane("epoch")
+    lane.run(TRIAL)
+    assert reports == [(FIRST_EPOCH, 1, 2), (FIRST_EPOCH, 2, 2)]
 
 
 def test_a_first_collective_that_does_not_end_is_given_up_with_what_to_set(tmp_path: Path) -> None:

@@ -28,14 +28,17 @@ def test_the_best_row_the_range_of_gains_and_what_seeds_tell() -> None:
         "MDR over triplet_l2: +6.25 to +10.17 points of test Recall@1 in 2 rows; the lowest with embedding size 32: "
         "+6.25 (95 % interval +3.07 to +9.43, corrected p = 0.051, n = 2 seeds); the highest with "
         "embedding size 64: +10.17 (95 % interval +8.87 to +11.46, corrected p = 0.003, n = 3 seeds).",
-        "MDR over triplet_l2: better in 1 of 2 rows, in 1 the seeds do not separate the two.",
+        "MDR over triplet_l2: better in 1 of 2 rows, in 1 the seeds do not separate the two, once p is corrected for "
+        "the number of tests.",
+        "One of 400 test queries is 0.25 points of test Recall@1.",
     ]
 
 
 def test_a_single_difference_is_one_sentence_and_its_p_is_not_corrected() -> None:
     assert said(only(make_evidence(), "mdr-001", "triplet-001"))[1:] == [
         "MDR over triplet: +0.75 points of test Recall@1 (95 % interval \N{MINUS SIGN}2.43 to +3.93, p = 0.20, "
-        "n = 2 seeds): the seeds do not separate the two."
+        "n = 2 seeds): the seeds do not separate the two.",
+        "One of 400 test queries is 0.25 points of test Recall@1.",
     ]
 
 
@@ -67,7 +70,8 @@ def test_single_runs_prove_nothing() -> None:
     sentences = said(make_evidence(seeds=1))
     assert "over 400 queries, one seed" in sentences[1]
     assert sentences[2] == (
-        "MDR over triplet: in 2 of 2 rows it is not known whether another seed would give the same."
+        "MDR over triplet: in 1 of 2 rows better in one seed, which another may not repeat, in 1 the queries of one "
+        "seed do not separate the two."
     )
 
 

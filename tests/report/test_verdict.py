@@ -1,14 +1,17 @@
 """Tables and sentences of a sweep, against numbers worked out by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mdr_tune.records.metrics import metric_label
+from mdr_tune.records.recorded_sweep import RecordedTrial
 from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord
 from mdr_tune.report.description import BEST_TRIALS_SHOWN, search_description, trial_table
 from mdr_tune.report.names import format_parameters
 from mdr_tune.report.names import test_key as beside
+from mdr_tune.report.rows import AblationTable, Difference, Estimate, Row
 from mdr_tune.report.sentences import gains, verdict
 
 METRIC = "val/recall_at_1"
@@ -149,6 +152,24 @@ def test_mdr_wins() -> None:
     ]
 
 
+def test_with_the_reports_table_gains_have_their_intervals_and_a_query_its_worth() -> None:
+    triplet = Difference("triplet-001", "triplet", Estimate(-0.5, -0.9, -0.1, 3), 0.03, 0.03, "worse")
+    row = Row([RecordedTrial(MDR_WINS.records[0], "", {})], METRIC, differences=[triplet])
+    row = replace(row, estimates={"test/recall_at_1": Estimate(57.5, 56.0, 59.0, 3)})
+    table = AblationTable("x", "glyphs", "test/recall_at_1", ["test/recall_at_1"], [row], False, [], queries=3108)
+    lines = verdict(MDR_WINS, table)
+    assert lines[0].endswith("at epoch 2, test Recall@1 57.50 (95 % interval 56.00 to 59.00, n = 3 seeds).")
+    assert lines[2:5] == [
+        "MDR over triplet: \N{MINUS SIGN}0.50 points of test Recall@1 (95 % interval \N{MINUS SIGN}0.90 to "
+        "\N{MINUS SIGN}0.10, p = 0.030, n = 3 seeds): worse. On validation +2.25.",
+        "MDR over triplet_l2: +4.50 points of Recall@1 on validation, +7.50 on test.",  # is not in the table
+        "One of 3,108 test queries is 0.032 points of test Recall@1.",
+    ]
+    assert lines[-1].endswith(CAUTION)
+    both = replace(row, differences=[triplet, replace(triplet, baseline="triplet_l2-001")])
+    assert not verdict(MDR_WINS, replace(table, rows=[both]))[-1].endswith(CAUTION)  # the intervals say it
+
+
 def test_a_baseline_wins_and_the_budgets_differ() -> None:
     sweep = result(
         record("mdr-001", [50.0]),
@@ -158,7 +179,7 @@ def test_a_baseline_wins_and_the_budgets_differ() -> None:
     )
     assert verdict(sweep) == [
         "Best on validation: triplet-001 (the file as it is): Recall@1 60.50 at epoch 1, test Recall@1 47.00.",
-        "A baseline wins: triplet without MDR beats every MDR trial on the validation classes.",
+        "On validation a baseline wins: triplet without MDR beats every MDR trial there.",
         "MDR over triplet: -10.50 points of Recall@1 on validation, +1.00 on test.",
         "Each arm had its own search (mdr 2 trials and 2 epochs, triplet 1 trial and 1 epoch), chosen on validation; "
         f"test was read once, for these trials. {CAUTION}",

@@ -63,8 +63,9 @@ def test_an_old_report_is_replaced(evidence: SweepEvidence, tmp_path: Path) -> N
     steps: list[str] = []
     build_report([evidence], tmp_path / "report")
     other = make_evidence(sweep="other")
-    report = build_report([evidence, other], tmp_path / "report", progress=steps.append)
-    assert steps[:2] == ["drawing the figures of ablation_demo", "drawing the figures of other"]
+    found = lambda tables: steps.append(f"{len(tables)} tables")  # noqa: E731
+    report = build_report([evidence, other], tmp_path / "report", progress=steps.append, found=found)
+    assert steps[:3] == ["2 tables", "drawing the figures of ablation_demo", "drawing the figures of other"]
     assert [table.sweep for table in report.tables] == ["ablation_demo", "other"]
     assert sorted(map(str, report.files)) == sorted(str(tmp_path / "report" / name) for name in files(report.folder))
     build_report([other], tmp_path / "report")

@@ -264,7 +264,7 @@ def test_time_in_words_says_where_it_is_from() -> None:
     going_on = estimate([make_arm(34, 10)], scheduler(name="none"), 1, lanes(), 2.13, epochs_done=170)
     assert describe_time(going_on, measured, lanes()).startswith("for the rest about 6m and 0.2 core hours, at ")
     assert describe_time(estimate([], scheduler(name="none"), 1, lanes(), None), None, lanes()) == (
-        "not known before the first epoch: no earlier launch with this data, backbone, batch and workers"
+        "told after the first steps: no earlier launch with this data, backbone, batch and workers"
     )
 
 

@@ -65,6 +65,21 @@ def test_it_says_how_far_the_sweep_is_and_who_leads() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("further_seeds", "head"),
+    [
+        (None, "### Running: 3 of 9 trials done"),
+        (0, "### Running: 2 of 9 trials, 1 further seed done"),
+        (4, "### Running: 2 of 9 trials, 1 of 4 further seeds done"),
+    ],
+)
+def test_further_seeds_are_no_trials_unless_all_seeds_are_counted(further_seeds: int | None, head: str) -> None:
+    written: list[str] = []
+    records = [trial("mdr-001", [60.0]), trial("mdr-002", [50.0]), trial("mdr-002.2", [52.0])]
+    live(written, records=records, further_seeds=further_seeds).stage("searching mdr")
+    assert written[-1].splitlines()[0] == head
+
+
 def test_it_is_written_after_the_first_end_and_then_not_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
     now = [1000.0]

@@ -7,8 +7,9 @@ from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.names import full_title
 from mdr_tune.report.plots.drawing import Drawing, draw_estimates, new_figure
 from mdr_tune.report.plots.shown_rows import intervals_in_words, label, sentence_start
-from mdr_tune.report.rows import AblationTable, Difference, Row, Verdict
+from mdr_tune.report.rows import AblationTable, Difference, Row
 from mdr_tune.report.style import GREEN, GREY, VERMILLION, Look
+from mdr_tune.report.verdicts import Verdict
 from mdr_tune.util.words import count
 
 MOST = 30
@@ -16,6 +17,10 @@ VERDICTS: dict[Verdict, Look] = {
     "better": Look(GREEN, "^", "-", True),
     "worse": Look(VERMILLION, "v", "-", True),
     "not separated": Look("#444444", "o", "-", False),
+    "not separated after correction": Look("#444444", "s", "-", False),
+    "better in one seed": Look(GREEN, "^", "-", False),
+    "worse in one seed": Look(VERMILLION, "v", "-", False),
+    "not separated in one seed": Look("#444444", "o", "-", False),
     "not known": Look(GREY, "D", "-", False),
 }
 
@@ -43,7 +48,7 @@ def differences(_evidence: SweepEvidence, table: AblationTable) -> Drawing | Non
     left_out = f" Shown are the first {MOST} of {len(found)}." if len(found) > MOST else ""
     judged = "A verdict needs a p of at most 0.05 after Holm's correction."
     if all(difference.p is None for _, difference in shown):
-        judged = "Too few seeds for a verdict."
+        judged = "One seed each, or too few for a test: another seed may not repeat it."
     words = intervals_in_words([difference.estimate for _, difference in shown])
     caption = (
         f"{sentence_start(full_title(table.metric))} of each row less its baseline's, {_pairing(shown)}. {words} "

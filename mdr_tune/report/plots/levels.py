@@ -11,7 +11,6 @@ from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.report.plots.drawing import Drawing, panel_grid, whole_epochs
 from mdr_tune.report.plots.series import Series, numbered, series
 from mdr_tune.report.plots.shown_rows import few, label, of_all, seeds_in_words
-from mdr_tune.report.row_settings import SETTING_DIGITS
 from mdr_tune.report.rows import AblationTable, Row
 from mdr_tune.report.style import COLOURS
 
@@ -113,7 +112,7 @@ def _shares(axes: "Axes", records: dict[int, TrialRecord]) -> None:
     for area, (k, _) in zip(areas, found, strict=True):
         area.set_hatch(_HATCHES[k % len(_HATCHES)])
     initial = initial_levels(records, len(keys))
-    said = None if initial is None else tell_apart(initial, describe_value, SETTING_DIGITS)
+    said = None if initial is None else tell_apart(initial, describe_value)
     tops = np.cumsum(shares, axis=0)
     for (k, _), share, top in zip(found, shares, tops, strict=True):
         place = int(np.argmax(share))
