@@ -103,9 +103,12 @@ class BackboneFamily(ABC):
         urls = self.published_urls(name)
         return next((entry for entry, url in urls.items() if url == urls["DEFAULT"]), "DEFAULT")
 
-    def usual_images(self, name: str) -> str:
-        """Return how images were resized for the weights of the backbone `name`, if not as in this project; else ``."""
-        return ""
+    def own_images(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the keys of a data set that give the images which the backbone `name` says it was made for.
+
+        They are among `image_size`, `resize` and `interpolation`; none if the backbone does not say it.
+        """
+        return {}
 
     def draws_by_known_layers(self) -> bool:
         """Return whether all layers that draw at random are known, so that their draws are made for the global batch.
