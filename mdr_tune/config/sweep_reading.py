@@ -96,7 +96,7 @@ def _size_by_network(tree: dict[str, Any]) -> list[str]:
     trial["data"] = {**data, **own}
     names = ", ".join(dict.fromkeys(by_name(network)["name"] for network in networks))
     keys = ", ".join(f"{key} {value}" for key, value in own.items())
-    return [f"trial.data: {keys}: the own configuration of {names}, since the file sets no size"]
+    return [f"trial.data: the file sets no size of images, so that it is that of {names}: {keys}"]
 
 
 def _own_images(network: Any) -> dict[str, Any]:

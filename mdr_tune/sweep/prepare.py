@@ -68,16 +68,14 @@ def resize_notes(sweep: SweepConfig) -> list[str]:
                 "interpolation": data.chosen_interpolation,
             }
             if data.chosen_resize is not None and own != {key: used[key] for key in own}:
-                notes.append(
-                    f"trial.backbone: {backbone.name} was made for images of {_keys(own)}; those of {data.name} have "
-                    f"{_keys({key: used[key] for key in own})}"
-                )
+                here = _keys({key: used[key] for key in own})
+                notes.append(f"trial.data: {here}; {backbone.name} was made for {_keys(own)}")
     return list(dict.fromkeys(notes))
 
 
 def _keys(data: dict[str, Any]) -> str:
-    """Return the keys of a data set as text, such as `data.image_size: 224, data.resize: 256`."""
-    return ", ".join(f"data.{key}: {value}" for key, value in data.items())
+    """Return the keys of a data set as text, such as `image_size 224, resize 256`."""
+    return ", ".join(f"{key} {value}" for key, value in data.items())
 
 
 def draws_may_be_local(sweep: SweepConfig) -> bool:

@@ -139,7 +139,7 @@ def test_own_images_have_the_size_and_filter_of_the_network_s_configuration(
         images = trial.data
         assert (images.chosen_image_size, images.chosen_resize, images.chosen_interpolation) == expected
         assert trial.chosen_augmentation.arguments()["interpolation"] == expected[2]
-    said = [note for note in notes if "since the file sets no size" in note]
+    said = [note for note in notes if "the file sets no size of images" in note]
     assert len(said) == (expected[:2] != (224, 256))
 
 

@@ -70,9 +70,8 @@ def test_the_note_on_resizing_names_the_keys() -> None:
     sweep = sweep_of({"name": "cub200", "image_size": 224, "resize": 256}, backbone="timm.vit_small_patch16_224")
     (note,) = resize_notes(sweep)
     assert note == (
-        "trial.backbone: timm.vit_small_patch16_224 was made for images of data.image_size: 224, data.resize: 248, "
-        "data.interpolation: bicubic; those of cub200 have data.image_size: 224, data.resize: 256, "
-        "data.interpolation: lanczos"
+        "trial.data: image_size 224, resize 256, interpolation lanczos; timm.vit_small_patch16_224 was made for "
+        "image_size 224, resize 248, interpolation bicubic"
     )
 
 
