@@ -195,7 +195,7 @@ class GlyphsDataConfig(Dataset):
 _USUAL_RESIZE, _USUAL_IMAGE_SIZE = 256, 224
 USUAL_RESIZE_PER_IMAGE_SIZE = _USUAL_RESIZE / _USUAL_IMAGE_SIZE
 """Edge of the resized image divided by the edge of the part that is cut out of it, as in the code of MDR's authors."""
-_LEAST_PX, _MOST_PX = 8, 2048
+LEAST_PX, MOST_PX = 8, 2048
 SIZES = ("image_size", "resize")
 SIZED_BY_NETWORK = ("folder", "table")
 """Names of the data sets for which a sweep file that sets none of `SIZES` means those of the network's configuration.
@@ -205,7 +205,7 @@ _LEAST_SEEN = 0.8
 
 
 Pixels = Annotated[
-    Annotated[Literal["auto"], Tag(tag("auto"))] | Annotated[int, Field(ge=_LEAST_PX, le=_MOST_PX), Tag(tag("pixels"))],
+    Annotated[Literal["auto"], Tag(tag("auto"))] | Annotated[int, Field(ge=LEAST_PX, le=MOST_PX), Tag(tag("pixels"))],
     Discriminator(lambda value: tag("auto" if value == "auto" else "pixels")),
 ]
 
@@ -247,14 +247,14 @@ class _ImageFiles(Dataset):
             return self.resize
         if self.image_size == "auto":
             return _USUAL_RESIZE
-        return max(self.image_size, min(_MOST_PX, round(self.image_size * USUAL_RESIZE_PER_IMAGE_SIZE)))
+        return max(self.image_size, min(MOST_PX, round(self.image_size * USUAL_RESIZE_PER_IMAGE_SIZE)))
 
     @property
     def chosen_image_size(self) -> int:
         """Height and width, in pixels, of the part that the network sees. `auto` is replaced by a number."""
         if self.image_size != "auto":
             return self.image_size
-        return max(_LEAST_PX, round(self.chosen_resize / USUAL_RESIZE_PER_IMAGE_SIZE))
+        return max(LEAST_PX, round(self.chosen_resize / USUAL_RESIZE_PER_IMAGE_SIZE))
 
     @property
     def chosen_interpolation(self) -> Interpolation:

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mdr_tune.backbones.families import family_of
-from mdr_tune.config.datasets import SIZED_BY_NETWORK, SIZES
+from mdr_tune.config.datasets import LEAST_PX, MOST_PX, SIZED_BY_NETWORK, SIZES
 from mdr_tune.config.explain import explain
 from mdr_tune.config.overrides import override
 from mdr_tune.config.search_checks import search_problems
@@ -100,16 +100,20 @@ def _size_by_network(tree: dict[str, Any]) -> list[str]:
 
 
 def _own_images(network: Any) -> dict[str, Any]:
-    """Return the keys of a data set in the own configuration of `network`, a section `backbone` that is not checked."""
+    """Return the keys of a data set in the own configuration of `network`, a section `backbone` that is not checked.
+
+    There are none if a size is none that a data set takes.
+    """
     section = by_name(network)
     name = section.get("name") if isinstance(section, dict) else None
     if not isinstance(name, str):
         return {}
     arguments = {key: value for key, value in section.items() if key not in BackboneConfig.model_fields}
     try:
-        return family_of(name).own_images(name, arguments)
+        own = family_of(name).own_images(name, arguments)
     except (UserError, ValueError):  # the checks of the section find it too, and name its place
         return {}
+    return own if all(LEAST_PX <= own[key] <= MOST_PX for key in SIZES if key in own) else {}
 
 
 def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:
