@@ -18,8 +18,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Param
 from mlflow.exceptions import MlflowException
 
+from mdr_tune.config.augmentations import Interpolation
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.data.images.decoding import Interpolation
 from mdr_tune.records.objectives import best_key
 from mdr_tune.tracking.exporting import why_not_exportable
 from mdr_tune.tracking.tags import run_tags

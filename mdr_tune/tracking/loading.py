@@ -21,8 +21,8 @@ from mlflow.models import Model
 from torch.export.passes import move_to_device_pass
 from yaml import YAMLError
 
+from mdr_tune.config.augmentations import Interpolation
 from mdr_tune.config.datasets import USUAL_RESIZE_PER_IMAGE_SIZE
-from mdr_tune.data.images.decoding import Interpolation
 from mdr_tune.retrieve import Embedder
 from mdr_tune.tracking.with_code import INTERPOLATION_KEY, RESIZE_KEY, STATE, network_with_code
 from mdr_tune.training.model import ImageShape

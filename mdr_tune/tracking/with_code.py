@@ -22,8 +22,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from mdr_tune.config.augmentations import Interpolation
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.data.images.decoding import Interpolation
 from mdr_tune.training.model import EmbeddingModel, ImageShape
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.import_path import look_for_code_in
