@@ -103,9 +103,12 @@ class BackboneFamily(ABC):
         urls = self.published_urls(name)
         return next((entry for entry, url in urls.items() if url == urls["DEFAULT"]), "DEFAULT")
 
-    def usual_images(self, name: str) -> str:
-        """Return a text on the resizing that the weights of `name` expect; empty if it is that of this project."""
-        return ""
+    def own_images(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the keys of a data set that give the images which the backbone `name` says it was made for.
+
+        They are among `image_size`, `resize` and `interpolation`; none if the backbone does not say it.
+        """
+        return {}
 
     def draws_by_known_layers(self) -> bool:
         """Return whether the networks draw random numbers only in known layers, such as Dropout.

@@ -73,6 +73,13 @@ class ImportedFamily(BackboneFamily):
 
         return why_untrainable(name, arguments, shape[-1], has_head)
 
+    def own_images(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the `image_size` that the network has as an attribute."""
+        from mdr_tune.backbones.imported_network import facts
+
+        size = facts(name, arguments).image_size
+        return {} if size is None else {"image_size": size}
+
     def draws_by_known_layers(self) -> bool:
         """Return False: the user's code may draw in any way."""
         return False

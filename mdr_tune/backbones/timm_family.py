@@ -74,11 +74,11 @@ class TimmFamily(BackboneFamily):
 
         return name_with_tag(name)
 
-    def usual_images(self, name: str) -> str:
-        """Return a text on how timm resizes images for the model `name`: filter, size and share that is cut out."""
-        from mdr_tune.backbones.timm_models import usual_images
+    def own_images(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the size, the part that is cut out and the filter of timm's configuration of the model `name`."""
+        from mdr_tune.backbones.timm_models import own_images
 
-        return usual_images(name)
+        return own_images(name)
 
     def draws_by_known_layers(self) -> bool:
         """Return False: some of timm's models have random layers of their own."""

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import math
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
@@ -72,15 +73,17 @@ def _config(name: str) -> Any:
     return config
 
 
-def usual_images(name: str) -> str:
-    """Return a text on how timm resizes images for the model `name`: filter, size and share that is cut out.
+def own_images(name: str) -> dict[str, Any]:
+    """Return the keys of a data set that resize images as timm does for the model `name`, but to squares.
 
-    The text names the keys of a data set that give the same size and share.
+    timm's `resize` is `image_size / crop_pct`, rounded down. A model for images that are no squares has no keys.
     """
     data = timm.data.resolve_data_config({}, pretrained_cfg=_config(name).to_dict())
-    size, share, mode = data["input_size"][-1], data["crop_pct"], data["crop_mode"]
-    keys = f"data.image_size: {size} and data.resize: {round(size / share)} give this size and share"
-    return f"{data['interpolation']} resampling, {size}x{size} pixels, crop_pct {share:g} ({mode}; {keys})"
+    _, height, width = data["input_size"]
+    if height != width:
+        return {}
+    resize = math.floor(width / data["crop_pct"])
+    return {"image_size": width, "resize": resize, "interpolation": data["interpolation"]}
 
 
 def _create(name: str, **options: Any) -> nn.Module:

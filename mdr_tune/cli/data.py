@@ -220,7 +220,8 @@ def _print_caches(console: Console, only: Path | None = None) -> None:
         if only in (None, cached.path):
             size = f"{cached.size_px} x {cached.size_px}"
             state = cached.problem or f"{cached.images:,} images"
+            way = "" if cached.interpolation == "lanczos" else f"  ({cached.interpolation})"
             say(
                 console,
-                f"  cache {cached.name:<8} {state:>16} {size:>11} {format_bytes(cached.bytes):>9}  {cached.path}",
+                f"  cache {cached.name:<8} {state:>16} {size:>11} {format_bytes(cached.bytes):>9}  {cached.path}{way}",
             )

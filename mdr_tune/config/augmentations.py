@@ -3,7 +3,7 @@
 The random changes of an image do not depend on the number of workers that share the global batch.
 """
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -12,6 +12,10 @@ from mdr_tune.config.units import SHARE
 
 if TYPE_CHECKING:
     from mdr_tune.data.augmentations.augmentation import Augmentation as BuiltAugmentation
+
+
+Interpolation = Literal["lanczos", "bicubic", "bilinear"]
+"""Filter by which an image, or a part of it, is resized."""
 
 
 class Augmentation(Named):
@@ -26,7 +30,10 @@ class Augmentation(Named):
 
 
 class AutoAugmentationConfig(Augmentation):
-    """The augmentation that suits the data: affine for glyphs, else random_resized_crop with its defaults."""
+    """The augmentation that suits the data: affine for glyphs, else random_resized_crop with its defaults.
+
+    The filter of random_resized_crop is then `data.interpolation`.
+    """
 
     name: Literal["auto"] = "auto"
 
@@ -78,7 +85,7 @@ class RandomResizedCropConfig(Augmentation):
     """Smallest and largest ratio of the part's width to its height."""
     flip: Annotated[float, SHARE] = Field(0.5, ge=0, le=1)
     """Probability that an image is mirrored."""
-    interpolation: Literal["lanczos", "bicubic", "bilinear"] = "lanczos"
+    interpolation: Interpolation = "lanczos"
     """Filter by which the part is resized."""
 
     def build(self, image_size: int | None) -> "BuiltAugmentation":
@@ -94,8 +101,12 @@ else:
     AugmentationConfig = one_of(Augmentation, default="auto")
 
 
-def chosen_augmentation(augmentation: AugmentationConfig, best: str) -> AugmentationConfig:
-    """Return `augmentation`. If it is `auto`, return the augmentation named `best` instead."""
+def chosen_augmentation(
+    augmentation: AugmentationConfig, best: str, interpolation: Interpolation
+) -> AugmentationConfig:
+    """Return `augmentation`. If it is `auto`, return the one named `best` instead, with the filter `interpolation`."""
     if augmentation.name != "auto":
         return augmentation
-    return members(Augmentation)[best].model_validate({"name": best})
+    member = members(Augmentation)[best]
+    keys: dict[str, Any] = {"interpolation": interpolation} if "interpolation" in member.model_fields else {}
+    return member.model_validate({"name": best, **keys})

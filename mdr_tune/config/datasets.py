@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
+from mdr_tune.config.augmentations import Interpolation
 from mdr_tune.config.explain import lines_of
 from mdr_tune.config.own_arguments import arguments_of, at_its_key, check_call
-from mdr_tune.config.strict_model import KeyProblem, Named, OpenModel, StrictModel, flatten, members, one_of, tag
+from mdr_tune.config.strict_model import KeyProblem, Named, OpenModel, StrictModel, added, flatten, members, one_of, tag
 from mdr_tune.config.units import SHARE
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.nearest_name import unknown_name
@@ -124,6 +125,11 @@ class Dataset(Named):
         """Height and width, in pixels, of the part that the network sees; None: the whole image."""
         return None
 
+    @property
+    def chosen_interpolation(self) -> Interpolation:
+        """Filter by which images are resized. An image file is resized for a model of any data set."""
+        return "lanczos"
+
     def source_arguments(self) -> dict[str, Any]:
         """Return, by key, all values that the reading and the splitting of the images depend on."""
         return self.arguments()
@@ -189,24 +195,30 @@ class GlyphsDataConfig(Dataset):
 _USUAL_RESIZE, _USUAL_IMAGE_SIZE = 256, 224
 USUAL_RESIZE_PER_IMAGE_SIZE = _USUAL_RESIZE / _USUAL_IMAGE_SIZE
 """Edge of the resized image divided by the edge of the part that is cut out of it, as in the code of MDR's authors."""
-_LEAST_PX, _MOST_PX = 8, 2048
+LEAST_PX, MOST_PX = 8, 2048
+SIZES = ("image_size", "resize")
+SIZED_BY_NETWORK = ("folder", "table")
+"""Names of the data sets for which a sweep file that sets none of `SIZES` means those of the network's configuration.
+The others have the sizes of MDR's authors, or images of one size."""
 _LEAST_SEEN = 0.8
 """Share of an image's width and height. If an evaluation sees less of an image, a note says so."""
 
 
 Pixels = Annotated[
-    Annotated[Literal["auto"], Tag(tag("auto"))] | Annotated[int, Field(ge=_LEAST_PX, le=_MOST_PX), Tag(tag("pixels"))],
+    Annotated[Literal["auto"], Tag(tag("auto"))] | Annotated[int, Field(ge=LEAST_PX, le=MOST_PX), Tag(tag("pixels"))],
     Discriminator(lambda value: tag("auto" if value == "auto" else "pixels")),
 ]
 
 
 class _ImageFiles(Dataset):
     resize: Pixels = "auto"
-    """Height and width, in pixels, that every image is resized to, by Lanczos resampling, and then cached. `auto`:
-    `image_size` * 256 / 224, the ratio that MDR's authors use."""
+    """Height and width, in pixels, that every image is resized to, and then cached. `auto`: `image_size` * 256 / 224,
+    the ratio that MDR's authors use."""
     image_size: Pixels = "auto"
     """Height and width, in pixels, of the part that the network sees: a random crop in training, the centre of the
     image in evaluation. `auto`: `resize` * 224 / 256."""
+    interpolation: Interpolation = added("lanczos")
+    """Filter by which every image is resized to `resize`. MDR's authors use Lanczos'."""
     cache: bool = True
     """true: resized images are kept on disk; false: images are decoded each time they are read, which is slow."""
     corrupt: Literal["refuse", "skip"] = "refuse"
@@ -235,14 +247,19 @@ class _ImageFiles(Dataset):
             return self.resize
         if self.image_size == "auto":
             return _USUAL_RESIZE
-        return max(self.image_size, min(_MOST_PX, round(self.image_size * USUAL_RESIZE_PER_IMAGE_SIZE)))
+        return max(self.image_size, min(MOST_PX, round(self.image_size * USUAL_RESIZE_PER_IMAGE_SIZE)))
 
     @property
     def chosen_image_size(self) -> int:
         """Height and width, in pixels, of the part that the network sees. `auto` is replaced by a number."""
         if self.image_size != "auto":
             return self.image_size
-        return max(_LEAST_PX, round(self.chosen_resize / USUAL_RESIZE_PER_IMAGE_SIZE))
+        return max(LEAST_PX, round(self.chosen_resize / USUAL_RESIZE_PER_IMAGE_SIZE))
+
+    @property
+    def chosen_interpolation(self) -> Interpolation:
+        """Filter by which every image is resized to `chosen_resize`."""
+        return self.interpolation
 
     def describe_evaluation(self) -> str:
         """Return a text on how much of an image an evaluation sees."""
@@ -265,7 +282,7 @@ class _ImageFiles(Dataset):
 
         The keys for resizing, cropping and caching are left out.
         """
-        return flatten(self.model_dump(exclude={"image_size", "resize", "cache"}))
+        return flatten(self.model_dump(exclude={"image_size", "resize", "interpolation", "cache"}))
 
 
 class Published(_ImageFiles):

@@ -410,7 +410,7 @@ class TrialConfig(StrictModel):
     @property
     def chosen_augmentation(self) -> AugmentationConfig:
         """The augmentation that is used. `auto` is replaced by the augmentation that suits the data."""
-        return chosen_augmentation(self.augmentation, self.data.best_augmentation)
+        return chosen_augmentation(self.augmentation, self.data.best_augmentation, self.data.chosen_interpolation)
 
     @classmethod
     def from_keys(cls, keys: Mapping[str, Any]) -> "TrialConfig":

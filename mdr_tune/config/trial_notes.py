@@ -47,6 +47,9 @@ def _notes(trial: TrialConfig) -> Iterator[str]:
                 f"trial.backbone.views: not set, so that the frozen network computes anew in each step, as {how} "
                 "changes the images; views: 4, or augmentation: none, keeps its features, and a trial takes seconds"
             )
+    crop, filter_ = trial.chosen_augmentation.arguments().get("interpolation"), trial.data.chosen_interpolation
+    if crop not in (None, filter_) and filter_ != "lanczos":
+        yield f"trial.augmentation.interpolation: {crop}, where data.interpolation resizes images by {filter_}"
     if backbone.views is not None and trial.chosen_augmentation.name == "none":
         yield "trial.backbone.views: all views are equal beside augmentation: none: leave it out"
     if backbone.train != "none" and backbone.frozen_epochs >= trial.epochs:

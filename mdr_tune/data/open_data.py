@@ -62,7 +62,7 @@ def outline_files(*ways: DataSource) -> DatasetOutline:
     is kept in memory for the next `load_dataset`.
 
     `ways` are descriptions of one data set, such as those of trials that search `resize`. They may differ in `resize`,
-    `image_size` and `cache` only.
+    `interpolation`, `image_size` and `cache` only.
     """
     folder = check_cache_dir()
     wanted = {_key(way, folder): way for way in ways}
@@ -117,15 +117,16 @@ def _open(data: DataSource, progress: Progress = no_progress) -> OpenedDataset:
 def _look_at(ways: Mapping[_Key, DataSource]) -> None:
     """List and check a data set of image files, and keep the result. Do nothing for a data set without image files.
 
-    `ways` has descriptions of one data set, by their `_key`. They differ in `resize` and `cache` only. If the images of
-    a description have been decoded before, the opened data set is kept in `_opened`. If not, the list of its files is
-    kept in `_listed`.
+    `ways` has descriptions of one data set, by their `_key`. They differ in `resize`, `interpolation` and `cache` only.
+    If the images of a description have been decoded before, the opened data set is kept in `_opened`. If not, the list
+    of its files is kept in `_listed`.
     """
     listed = next(iter(ways.values())).listed()
     if listed is None:
         return
     arguments = {key: way.source_arguments() for key, way in ways.items()}
-    read_as = {key: listed.read_as(given["resize"], given["cache"]) for key, given in arguments.items()}
+    how = ("resize", "cache", "interpolation")
+    read_as = {key: listed.read_as(**{k: given[k] for k in how if k in given}) for key, given in arguments.items()}
     found = {key: find_listed(read_as[key], folder=key[1]) for key in ways}
     if not any(found.values()):
         check_copies(listed)

@@ -145,6 +145,7 @@ def _info(embedder: Embedder, folder: Path) -> IndexInfo:
         root=str(folder.absolute()),
         image_shape=embedder.image_shape,
         resize=embedder.resize,
+        interpolation=embedder.interpolation,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         version=__version__,
     )

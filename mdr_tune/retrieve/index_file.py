@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 from pydantic import TypeAdapter
 
+from mdr_tune.data.images.decoding import Interpolation
 from mdr_tune.metric.ranking import NOT_RANKED, can_be_ranked
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.files import atomic_write, check_on_disk
@@ -40,6 +41,7 @@ class IndexInfo:
         image_shape: (C, H, W) of the network's images.
         resize: Height and width, in pixels, that images were resized to before their centre crop.
         created: Date and time in UTC, ISO 8601.
+        interpolation: Filter by which images were resized. Older files do not have it, and it is the default.
     """
 
     model: str
@@ -50,6 +52,7 @@ class IndexInfo:
     resize: int
     created: str
     version: str
+    interpolation: Interpolation = "lanczos"
 
 
 class IndexWriter:

@@ -6,6 +6,7 @@ import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from mdr_tune.backbones.families import family_of
 from mdr_tune.config.datasets import DataConfig
@@ -56,18 +57,25 @@ def weights_used(sweep: SweepConfig) -> list[str]:
 
 
 def resize_notes(sweep: SweepConfig) -> list[str]:
-    """Return a note for each pretrained backbone of `sweep` whose weights expect images resized in another way."""
+    """Return a note for each pretrained backbone of `sweep` that was made for images resized in another way."""
     notes = []
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
-        usual = family_of(backbone.name).usual_images(backbone.name) if backbone.pretrained else ""
-        for data in section_variants(sweep.trial, sweep.space, "data") if usual else ():
-            if data.chosen_resize is not None:
-                size, share = data.chosen_image_size, data.chosen_image_size / data.chosen_resize
-                notes.append(
-                    f"trial.backbone: the weights of {backbone.name} were made for {usual}; images of {data.name} are "
-                    f"resized to squares by Lanczos resampling, {size}x{size} pixels, {share:.3g} of the image"
-                )
+        own = family_of(backbone.name).own_images(backbone.name, backbone.arguments) if backbone.pretrained else {}
+        for data in section_variants(sweep.trial, sweep.space, "data") if own else ():
+            used = {
+                "image_size": data.chosen_image_size,
+                "resize": data.chosen_resize,
+                "interpolation": data.chosen_interpolation,
+            }
+            if data.chosen_resize is not None and own != {key: used[key] for key in own}:
+                here = _keys({key: used[key] for key in own})
+                notes.append(f"trial.data: {here}; {backbone.name} was made for {_keys(own)}")
     return list(dict.fromkeys(notes))
+
+
+def _keys(data: dict[str, Any]) -> str:
+    """Return the keys of a data set as text, such as `image_size 224, resize 256`."""
+    return ", ".join(f"{key} {value}" for key, value in data.items())
 
 
 def draws_may_be_local(sweep: SweepConfig) -> bool:

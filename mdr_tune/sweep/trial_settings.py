@@ -16,6 +16,7 @@ MAIN_KEYS = {
     "backbone": ["weights"],
     "embedding": ["size", "mode"],
     "mdr": ["weight", "levels", "learn_levels"],
+    "memory": ["size", "start_epoch"],
     "batch": ["size", "images_per_class"],
     "optimizer": ["learning_rate"],
 }

@@ -18,11 +18,19 @@ from mlflow import MlflowClient
 from mlflow.entities import Param
 from mlflow.exceptions import MlflowException
 
+from mdr_tune.config.augmentations import Interpolation
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.objectives import best_key
 from mdr_tune.tracking.exporting import why_not_exportable
 from mdr_tune.tracking.tags import run_tags
-from mdr_tune.tracking.with_code import RESIZE_KEY, log_with_code, model_input, needs_code, signature_of
+from mdr_tune.tracking.with_code import (
+    INTERPOLATION_KEY,
+    RESIZE_KEY,
+    log_with_code,
+    model_input,
+    needs_code,
+    signature_of,
+)
 from mdr_tune.training.frozen_backbone import load_model_state
 from mdr_tune.training.model import EmbeddingModel, ImageShape
 from mdr_tune.training.official import IMAGE_SHAPE, RESIZE, ImportedModel
@@ -91,12 +99,12 @@ def register_champion(
     if previous_version is not None and previous_run == run_id:  # a resumed sweep that found nothing better
         return Registration(previous_version, needs_code=needs_code(client.get_model_version_by_alias(name, ALIAS)))
     model, shape, config = _load(checkpoint)
-    resize = evaluation_resize(config, shape)
+    resize, by = evaluation_resize(config, shape), config.data.chosen_interpolation
     with_code = is_import_path(config.backbone.name) and why_not_exportable(model, shape) is not None
     if with_code:
-        version = log_with_code(client, experiment_id, run_id, name, model, config, shape, description, resize)
+        version = log_with_code(client, experiment_id, run_id, name, model, config, shape, description, resize, by)
     else:
-        version = log_embedding_model(client, experiment_id, run_id, name, model, shape, description, resize)
+        version = log_embedding_model(client, experiment_id, run_id, name, model, shape, description, resize, by)
     client.set_registered_model_alias(name, ALIAS, version)
     return Registration(version, previous_version, previous_value, with_code)
 
@@ -110,6 +118,7 @@ def log_embedding_model(
     image_shape: ImageShape,
     description: str = "",
     resize: int | None = None,
+    interpolation: Interpolation = "lanczos",
 ) -> str:
     """Log `model` to the run `run_id`, register it as `name`, and return its version. No alias is set.
 
@@ -126,6 +135,7 @@ def log_embedding_model(
         description: Description of the version.
         resize: Height and width, in pixels, to which images were resized before the middle was cut out; None if they
             are not known. The value is kept in the metadata of the MLmodel file, which is copied with the model.
+        interpolation: Filter by which they were resized. It is kept there too.
     """
     model.requires_grad_(False)
     takes_images = model.takes_images
@@ -142,21 +152,24 @@ def log_embedding_model(
             serialization_format="pt2",
             input_example=example,
             signature=signature_of(model, image_shape),
-            metadata={RESIZE_KEY: resize} if takes_images and resize is not None else None,
+            metadata=(
+                {RESIZE_KEY: resize, INTERPOLATION_KEY: interpolation} if takes_images and resize is not None else None
+            ),
             pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"mlflow=={mlflow.__version__}"],
         )
     version = str(info.registered_model_version)
     what = f"{kind} {'images' if takes_images else 'vectors'} (n, {', '.join(map(str, shape))})"
     takes = f"Takes {what}, gives embeddings (n, {model.embedding_size})."
-    made = f" {_preprocessing(resize, image_shape)}" if takes_images and resize is not None else ""
+    made = f" {_preprocessing(resize, image_shape, interpolation)}" if takes_images and resize is not None else ""
     client.update_model_version(name, version, f"{description}\n\n{takes}{made}".strip())
     return version
 
 
-def _preprocessing(resize: int, image_shape: ImageShape) -> str:
+def _preprocessing(resize: int, image_shape: ImageShape, interpolation: Interpolation) -> str:
     size = image_shape[-1]
     crop = f", the middle {size} x {size} cut out" if size < resize else ""
-    return f"An image is resized to {resize} x {resize} pixels (Lanczos){crop}; `mdr-tune embed` does so."
+    by = interpolation.capitalize()
+    return f"An image is resized to {resize} x {resize} pixels ({by}){crop}; `mdr-tune embed` does so."
 
 
 def _champion_before(client: MlflowClient, name: str, metric: str) -> tuple[str | None, float | None, str | None]:

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import mlflow
 import numpy as np
@@ -21,9 +21,10 @@ from mlflow.models import Model
 from torch.export.passes import move_to_device_pass
 from yaml import YAMLError
 
+from mdr_tune.config.augmentations import Interpolation
 from mdr_tune.config.datasets import USUAL_RESIZE_PER_IMAGE_SIZE
 from mdr_tune.retrieve import Embedder
-from mdr_tune.tracking.with_code import RESIZE_KEY, STATE, network_with_code
+from mdr_tune.tracking.with_code import INTERPOLATION_KEY, RESIZE_KEY, STATE, network_with_code
 from mdr_tune.training.model import ImageShape
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.words import first_line, without_password
@@ -215,6 +216,7 @@ def _load(folder: Path, found: _Found, device: torch.device | None, code: str | 
         identity=str(described.model_uuid),
         run_id=found.run_id or described.run_id,
         device=device,
+        interpolation=_interpolation(described, found.uri),
     )
 
 
@@ -285,6 +287,15 @@ def _shapes(described: Model, uri: str) -> tuple[ImageShape, int]:
     if channels not in (1, 3) or height != width:
         raise problem
     return (channels, height, width), given.shape[1]
+
+
+def _interpolation(described: Model, uri: str) -> Interpolation:
+    found: Interpolation = (described.metadata or {}).get(INTERPOLATION_KEY, "lanczos")
+    if found not in get_args(Interpolation):
+        raise UserError(
+            f"{uri}: its images were resized by {found!r}, which this version does not know: take a newer one"
+        )
+    return found
 
 
 def _resize(described: Model, image_shape: ImageShape, uri: str) -> int:

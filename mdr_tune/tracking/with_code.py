@@ -12,6 +12,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -21,6 +22,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from mdr_tune.config.augmentations import Interpolation
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.training.model import EmbeddingModel, ImageShape
 from mdr_tune.util.errors import UserError
@@ -31,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 RESIZE_KEY = "mdr_tune.resize"
 """Key of an entry in a logged model's metadata: height and width, in pixels, to which images are resized."""
+INTERPOLATION_KEY = "mdr_tune.interpolation"
+"""Key of an entry in a logged model's metadata: filter by which images are resized. Older models lack it: lanczos."""
 CODE_KEY = "mdr_tune.code"
 """Key of an entry in a logged model's metadata: hashes of the files of the user's own code, by name."""
 STATE = "artifacts/state.pt"
@@ -66,13 +70,15 @@ def log_with_code(
     image_shape: ImageShape,
     description: str,
     resize: int,
+    interpolation: Interpolation = "lanczos",
 ) -> str:
     """Log `model` with the user's code, register it, and return its version. `config` is that of the model's trial.
 
     The other arguments are those of `log_embedding_model`.
     """
     code = imported_code()
-    metadata = {RESIZE_KEY: resize, **({} if code is None else {CODE_KEY: dict(code.files)})}
+    metadata: dict[str, Any] = {RESIZE_KEY: resize, INTERPOLATION_KEY: interpolation}
+    metadata |= {} if code is None else {CODE_KEY: dict(code.files)}
     mlflow.set_experiment(experiment_id=experiment_id)
     with tempfile.TemporaryDirectory() as temporary:
         program, state, copy = Path(temporary, "model.py"), Path(temporary, "state.pt"), Path(temporary, "own")

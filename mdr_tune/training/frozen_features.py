@@ -1,7 +1,8 @@
 """Compute the features of a frozen backbone once, and keep them in a file that all processes of a machine map.
 
 A trial that trains the head alone then reads features in place of images, and takes seconds. The file's name is a hash
-of all that the features depend on: images, their size, network, weights, views, precision, versions of libraries.
+of all that the features depend on: content of the images, how they are resized, network, weights, views, precision,
+versions of libraries.
 
 On a CPU, kept features are bit-identical to features that each step computes, if torch's kernels compute an image alike
 in a batch of any size. For some networks, such as timm.resnet10t, they are equal up to rounding.
@@ -102,6 +103,8 @@ class FrozenFeatures:
         made_by = _made_by(config.backbone.name)
         self._known += [self._image_size, device.type, torch.__version__, backbone, made_by.get("code")]
         self._known += [made_by["packages"]] if "packages" in made_by else []
+        if not getattr(config.data, "cache", True):  # that of a cache depends on them
+            self._known += [config.data.chosen_resize, config.data.chosen_interpolation]
 
     def training(self, split: ImageSplit) -> ImageSplit:
         """Return `split`, n training images, with the features of all V views: n of the first view, then n of the next.

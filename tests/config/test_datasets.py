@@ -107,6 +107,53 @@ def test_one_size_follows_from_the_other(given: dict[str, Any], resize: int, ima
         assert same.data.source_arguments()["resize"] == resize
 
 
+VIT, BOTH = "timm.vit_small_patch16_224", "[timm.vit_small_patch16_224, timm.vit_tiny_patch16_224]"
+
+
+@pytest.mark.parametrize(
+    ("data", "backbone", "space", "expected"),
+    [
+        ("{name: folder, root: a}", VIT, "{}", (224, 248, "bicubic")),
+        ("{name: table, file: a.csv, resize: auto}", "{name: timm.resnet10t}", "{}", (176, 201, "bicubic")),
+        ("{name: folder, root: a}", "conv4", f"{{backbone: {BOTH}}}", (224, 248, "bicubic")),
+        ("{name: folder, root: a, interpolation: lanczos}", VIT, "{}", (224, 248, "lanczos")),
+        ("{name: folder, root: a}", VIT, "{data.interpolation: [lanczos, bilinear]}", (224, 248, "lanczos")),
+        ("{name: folder, root: a}", "tests.own_components:Sized", "{}", (40, 46, "lanczos")),
+        # as before
+        ("{name: folder, root: a, image_size: 224}", VIT, "{}", (224, 256, "lanczos")),
+        ("{name: folder, root: a}", VIT, "{data.resize: [256, 288]}", (224, 256, "lanczos")),
+        ("{name: folder, root: a}", VIT, f"{{backbone: [{VIT}, timm.resnet10t]}}", (224, 256, "lanczos")),
+        ("{name: folder, root: a}", "resnet18", "{}", (224, 256, "lanczos")),
+        ("cub200", VIT, "{}", (224, 256, "lanczos")),
+    ],
+)
+def test_own_images_have_the_size_and_filter_of_the_network_s_configuration(
+    tmp_path: Path, data: str, backbone: str, space: str, expected: tuple[int, int, str]
+) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(f"name: a\ntrial: {{data: {data}, backbone: {backbone}}}\nspace: {space}\n")
+    sweep, notes = read_sweep(file, [])
+    assert read_sweep(file, ["trial.data.image_size=40", "space={}"])[0].trial.data.chosen_image_size == 40
+    recorded = TrialConfig.model_validate(sweep.trial.model_dump())  # as a worker, a rerun or a resumed sweep reads it
+    for trial in (sweep.trial, recorded):
+        images = trial.data
+        assert (images.chosen_image_size, images.chosen_resize, images.chosen_interpolation) == expected
+        assert trial.chosen_augmentation.arguments()["interpolation"] == expected[2]
+    said = [note for note in notes if "the file sets no size of images" in note]
+    assert len(said) == (expected[:2] != (224, 256))
+
+
+def test_a_recorded_trial_without_sizes_has_those_of_then() -> None:
+    recorded = {"data": {"name": "folder", "root": "/a", "resize": "auto", "image_size": "auto"}, "backbone": VIT}
+    trial = TrialConfig.model_validate(recorded)
+    assert (trial.data.chosen_image_size, trial.data.chosen_resize, trial.data.chosen_interpolation) == (
+        224,
+        256,
+        "lanczos",
+    )
+    assert "interpolation" not in trial.data.model_dump()
+
+
 def test_a_searched_size_takes_the_other_with_it(tmp_path: Path) -> None:
     file = tmp_path / "sweep.yaml"
     file.write_text("name: a\ntrial: {data: cub200}\nspace: {data.image_size: {choice: [112, 224]}}\n")

@@ -46,6 +46,14 @@ RESCALED = "embedding.mode rescale, where the mean distance of a batch is 1"
             ["trial.loss.margin: 20 is hardly met with embedding.mode l2, where no distance exceeds 2"],
         ),
         (["trial.loss.margin=20", "trial.embedding.mode=none"], []),
+        (
+            [
+                "trial.data={name: cub200, interpolation: bicubic}",
+                "trial.augmentation={name: random_resized_crop, scale: [0.5, 1]}",
+                "trial.backbone=resnet18",
+            ],
+            ["trial.augmentation.interpolation: lanczos, where data.interpolation resizes images by bicubic"],
+        ),
         (["trial.memory={size: 1600}", "trial.memory.start_epoch=0.5"], []),
         (["trial.memory={start_epoch: 2}"], ["trial.memory.start_epoch: 2, of 2 epochs: it is never used"]),
         (

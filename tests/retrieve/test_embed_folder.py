@@ -4,6 +4,7 @@ import dataclasses
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,10 +21,11 @@ from tests.data.images.pictures import expected_images, truncate, write_pictures
 from tests.retrieve.make import embedder
 
 
-def test_pixels_are_those_of_an_evaluation(tmp_path: Path) -> None:
+@pytest.mark.parametrize("interpolation", ["lanczos", "bicubic"])
+def test_pixels_are_those_of_an_evaluation(tmp_path: Path, interpolation: Any) -> None:
     paths = write_pictures(tmp_path, 3)
-    expected = center_crop(expected_images(tmp_path, paths, 40), 32)
-    model = embedder((3, 32, 32), resize=40)
+    expected = center_crop(expected_images(tmp_path, paths, 40, interpolation), 32)
+    model = dataclasses.replace(embedder((3, 32, 32), resize=40), interpolation=interpolation)
     assert torch.equal(torch.stack([model.read(tmp_path / path) for path in paths]), expected)
 
 
@@ -78,7 +80,7 @@ def test_a_folder_becomes_a_file(tmp_path: Path, batch_size: int) -> None:
     assert index.labels.to_pylist() == [path[0] for path in paths]
     expected = model.network(torch.stack([model.read(tmp_path / "images" / path) for path in paths]))
     torch.testing.assert_close(index.embeddings(), expected, rtol=1e-5, atol=1e-2)  # of projections of 10,000
-    assert (index.info.root, index.info.resize) == (str(tmp_path / "images"), 40)
+    assert (index.info.root, index.info.resize, index.info.interpolation) == (str(tmp_path / "images"), 40, "lanczos")
     assert (told[0], told[-1]) == ((0, 9), (9, 9))
 
 

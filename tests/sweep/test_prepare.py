@@ -65,10 +65,14 @@ def refused(sweep: SweepConfig) -> str:
 
 def test_the_note_on_resizing_names_the_keys() -> None:
     """timm's configuration says 224 pixels, crop_pct 0.9."""
-    sweep = sweep_of({"name": "cub200", "resize": 256}, backbone="timm.vit_small_patch16_224")
+    own = {"image_size": 224, "resize": 248, "interpolation": "bicubic"}
+    assert resize_notes(sweep_of({"name": "cub200", **own}, backbone="timm.vit_small_patch16_224")) == []
+    sweep = sweep_of({"name": "cub200", "image_size": 224, "resize": 256}, backbone="timm.vit_small_patch16_224")
     (note,) = resize_notes(sweep)
-    assert "bicubic resampling" in note
-    assert "data.image_size: 224 and data.resize: 249 give this size and share" in note
+    assert note == (
+        "trial.data: image_size 224, resize 256, interpolation lanczos; timm.vit_small_patch16_224 was made for "
+        "image_size 224, resize 248, interpolation bicubic"
+    )
 
 
 def test_decoded_images_are_read_from_a_cache_that_can_only_be_read(

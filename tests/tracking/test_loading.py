@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -175,9 +176,17 @@ def test_a_model_without_the_size_of_images_is_told(
         experiment = client.get_run(run).info.experiment_id
         other = client.create_run(experiment).info.run_id
         log_embedding_model(client, experiment, other, "load_other", model, shape)
+        log_embedding_model(client, experiment, other, "load_other", model, shape, resize=40, interpolation="bicubic")
+        strange: Any = "nearest"
+        log_embedding_model(client, experiment, other, "load_other", model, shape, resize=40, interpolation=strange)
     embedder = load_embedder("models:/load_other/1", client)
-    assert embedder.resize == 32
+    assert (embedder.resize, embedder.interpolation) == (32, "lanczos")
     assert "does not say what its images were resized to: 32 pixels" in caplog.text
+    second = load_embedder("models:/load_other/2", client)
+    assert (second.resize, second.interpolation) == (40, "bicubic")
+    assert "resized to 40 x 40 pixels (Bicubic)" in client.get_model_version("load_other", "2").description
+    with pytest.raises(UserError, match="resized by 'nearest', which this version does not know"):
+        load_embedder("models:/load_other/3", client)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from mdr_tune.data import ImageDataset, ImageSplit, load_dataset
 from mdr_tune.training import TrialSession, frozen_features
 from mdr_tune.training.frozen_features import BLOCK, about_features
 from mdr_tune.util.errors import UserError
+from tests.data.images.pictures import write_pictures
 from tests.ranks import run_ranks
 from tests.waiting import HANG_S
 
@@ -97,6 +98,21 @@ def test_a_second_trial_reads_them_whatever_its_head_and_seed(
 def test_other_weights_or_views_have_features_of_their_own(small: ImageDataset, cache: Path) -> None:
     for number, keys in enumerate([{}, {"seed": 1}, {"backbone": {"name": "conv4", "train": "none", "views": 2}}], 1):
         session(small, **{**FIXED["one view"], **keys}).train_epoch()
+        assert len(files(cache)) == number
+
+
+def test_images_that_are_read_in_another_way_have_features_of_their_own(tmp_path: Path, cache: Path) -> None:
+    """Without a cache of images, its key does not tell them apart."""
+    paths = write_pictures(tmp_path / "images", 48)
+    for number, path in enumerate(paths):
+        (tmp_path / "classes" / str(number // 4)).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / path).rename(tmp_path / "classes" / str(number // 4) / f"{number}.jpg")
+    images = {"name": "folder", "root": str(tmp_path / "classes"), "image_size": 16}
+    ways: list[dict[str, Any]] = [{"resize": 24}, {"resize": 20}, {"resize": 24, "interpolation": "bilinear"}]
+    for number, way in enumerate([{**way, "cache": cached} for cached in (True, False) for way in ways], 1):
+        keys = {"backbone": {"name": "resnet18", "weights": "none", "train": "none"}, "augmentation": "none"}
+        trial = TrialConfig.from_keys({**STEPS, "data": {**images, **way}, **keys})
+        TrialSession(trial, load_dataset(trial.data)).train_epoch()
         assert len(files(cache)) == number
 
 

@@ -1,14 +1,13 @@
 """Cut a box out of each image and resize it with antialiasing. On a GPU, a batch is processed in a few operations."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from PIL import Image
 
-Interpolation = Literal["lanczos", "bicubic", "bilinear"]
+from mdr_tune.data.images.decoding import Interpolation
 
 
 def crop_resize(images: torch.Tensor, boxes: torch.Tensor, size: int, interpolation: Interpolation) -> torch.Tensor:

@@ -7,7 +7,8 @@ from typing import get_args
 import numpy as np
 import torch
 
-from mdr_tune.data.augmentations.crop_resize import Interpolation, crop_resize
+from mdr_tune.data.augmentations.crop_resize import crop_resize
+from mdr_tune.data.images.decoding import Interpolation
 from mdr_tune.data.seeding import derive_seed
 
 # The authors' settings. Their ratios are torchvision's defaults (3/4 and 4/3), written with two digits.

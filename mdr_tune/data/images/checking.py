@@ -14,7 +14,7 @@ from PIL import features
 
 from mdr_tune.data.images.copies import first_with, pixel_hash
 from mdr_tune.data.images.corrupt import refuse_corrupt
-from mdr_tune.data.images.decoding import CorruptImageError, decode
+from mdr_tune.data.images.decoding import CorruptImageError, Interpolation, decode
 from mdr_tune.data.images.fingerprint import content_key, remembered_key
 from mdr_tune.data.images.image_cache import FOLDER, as_text
 from mdr_tune.data.images.thread_map import PacedProgress, thread_map
@@ -41,7 +41,14 @@ def decoder_versions() -> list[str | None]:
     return [PIL.__version__, *(features.version(part) for part in ("jpg", "libjpeg_turbo", "webp"))]
 
 
-def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progress, size: int) -> CheckedImages:
+def check_images(
+    root: Path,
+    paths: Sequence[str],
+    folder: Path,
+    progress: Progress,
+    size: int,
+    interpolation: Interpolation = "lanczos",
+) -> CheckedImages:
     """Decode all image files once to check them, and store the result of the check in the cache folder `folder`.
 
     If a result for the same content, size and decoders has been stored before, it is returned, and nothing is decoded.
@@ -53,6 +60,7 @@ def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progr
         folder: the cache folder.
         progress: called with the number of files read so far, and then with the number of files decoded so far.
         size: height and width, in pixels, to which images are resized before they are compared.
+        interpolation: filter by which they are resized.
 
     Raises:
         UserError: files are missing, unreadable or corrupt (up to twenty are named), or `folder` cannot be written to.
@@ -61,13 +69,13 @@ def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progr
     with _disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         content = content_key(root, paths, folder, progress)
-        memory = _memory(folder, content, size)
+        memory = _memory(folder, content, size, interpolation)
         if (known := _remembered(memory, content, len(paths))) is not None:
             return known
         with locked(memory):
             if (known := _remembered(memory, content, len(paths))) is not None:
                 return known
-            errors, hashes = _decoded(root, paths, progress, size)
+            errors, hashes = _decoded(root, paths, progress, size, interpolation)
             if errors:
                 refuse_corrupt(errors, len(paths), "refuse", skipping_needs="data.cache: true")
             first = first_with(hashes)
@@ -78,7 +86,9 @@ def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progr
             return CheckedImages(content, first)
 
 
-def find_checked(root: Path, paths: Sequence[str], folder: Path, size: int) -> CheckedImages | None:
+def find_checked(
+    root: Path, paths: Sequence[str], folder: Path, size: int, interpolation: Interpolation = "lanczos"
+) -> CheckedImages | None:
     """Return the stored result of `check_images` for the same arguments; None if `check_images` would have to decode.
 
     Nothing is written. It is a UserError if files are missing, or if `folder` cannot be read.
@@ -86,7 +96,9 @@ def find_checked(root: Path, paths: Sequence[str], folder: Path, size: int) -> C
     folder = folder / FOLDER
     with _disk_errors(folder):
         content = remembered_key(root, paths, folder)
-        return None if content is None else _remembered(_memory(folder, content, size), content, len(paths))
+        if content is None:
+            return None
+        return _remembered(_memory(folder, content, size, interpolation), content, len(paths))
 
 
 @contextmanager
@@ -100,8 +112,9 @@ def _disk_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _memory(folder: Path, content: str, size: int) -> Path:
-    return folder / f"checked-{content}-{size}px.json"
+def _memory(folder: Path, content: str, size: int, interpolation: Interpolation) -> Path:
+    way = "" if interpolation == "lanczos" else f"-{interpolation}"
+    return folder / f"checked-{content}-{size}px{way}.json"
 
 
 def _remembered(memory: Path, content: str, number: int) -> CheckedImages | None:
@@ -122,7 +135,7 @@ def _remembered(memory: Path, content: str, number: int) -> CheckedImages | None
 
 
 def _decoded(
-    root: Path, paths: Sequence[str], progress: Progress, size: int
+    root: Path, paths: Sequence[str], progress: Progress, size: int, interpolation: Interpolation
 ) -> tuple[list[tuple[str, str]], list[bytes]]:
     """Decode the files `paths` below `root`, resized to `size` pixels.
 
@@ -130,7 +143,7 @@ def _decoded(
     """
     errors, hashes = [], []
     paced = PacedProgress(progress, "checking images", len(paths))
-    with thread_map(partial(_hash, root=str(root), size=size), paths) as found:
+    with thread_map(partial(_hash, root=str(root), size=size, interpolation=interpolation), paths) as found:
         for path, result in zip(paths, found, strict=True):
             if isinstance(result, CorruptImageError):
                 errors.append((as_text(path), result.reason))
@@ -140,8 +153,8 @@ def _decoded(
     return errors, hashes
 
 
-def _hash(path: str, *, root: str, size: int) -> bytes | CorruptImageError:
+def _hash(path: str, *, root: str, size: int, interpolation: Interpolation) -> bytes | CorruptImageError:
     try:
-        return pixel_hash(decode(os.path.join(root, path), size))
+        return pixel_hash(decode(os.path.join(root, path), size, interpolation))
     except CorruptImageError as error:
         return error

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -9,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.files import check_on_disk
 
+Interpolation = Literal["lanczos", "bicubic", "bilinear"]
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -27,12 +29,13 @@ class UnreadableFileError(UserError):
         super().__init__(f"data.root: the system could not read {path} ({reason}); try again")
 
 
-def decode(path: str, size: int) -> np.ndarray:
-    """Return the image in the file `path`, resized to a square with Lanczos' filter: (size, size, 3) uint8, RGB.
+def decode(path: str, size: int, interpolation: Interpolation = "lanczos") -> np.ndarray:
+    """Return the image in the file `path`, resized to a square by the filter: (size, size, 3) uint8, RGB.
 
-    The pixels are those of torchvision's `default_loader` followed by `Resize((size, size), LANCZOS)`, as in
-    `build_transform` of the authors' code for Kim & Park, AAAI 2021. The aspect ratio is not kept, transparency is
-    dropped, and an orientation in the EXIF data is not applied. If there are several frames, the first is used.
+    The pixels are those of torchvision's `default_loader` followed by `Resize((size, size), interpolation)`. The filter
+    in `build_transform` of the authors' code for Kim & Park, AAAI 2021, is Lanczos'. The aspect ratio is not kept,
+    transparency is dropped, and an orientation in the EXIF data is not applied. If there are several frames, the first
+    is used.
 
     Two things differ from torchvision. Images with 32-bit pixels are refused. 16-bit grey values are reduced to their
     high byte, as Pillow does with 16-bit colours; Pillow's conversion would turn all grey values above 255 into 255.
@@ -50,7 +53,7 @@ def decode(path: str, size: int) -> np.ndarray:
         raise CorruptImageError(path, "empty file")
     try:
         with Image.open(io.BytesIO(content)) as image:
-            return np.asarray(_rgb(image).resize((size, size), Image.Resampling.LANCZOS))
+            return np.asarray(_rgb(image).resize((size, size), Image.Resampling[interpolation.upper()]))
     except UnidentifiedImageError as error:
         raise CorruptImageError(path, "not an image that Pillow can read") from error
     except Image.DecompressionBombError as error:

@@ -19,11 +19,12 @@ import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from mdr_tune.data.images.decoding import Interpolation
 from mdr_tune.data.images.thread_map import thread_map
 from mdr_tune.util.errors import UserError
 
@@ -48,6 +49,7 @@ class CachedFile(NamedTuple):
         images: number of images that could be decoded; 0 if there is a problem.
         bytes: size of the file in bytes; 0 if the size is unknown because the file cannot be accessed.
         problem: "damaged", or "unreadable" with the system's reason; None if the file can be used.
+        interpolation: filter by which the images were resized.
     """
 
     path: Path
@@ -56,6 +58,7 @@ class CachedFile(NamedTuple):
     images: int
     bytes: int
     problem: str | None = None
+    interpolation: Interpolation = "lanczos"
 
 
 class Metadata(NamedTuple):
@@ -67,6 +70,8 @@ class Metadata(NamedTuple):
         size_px: height and width of the images in pixels.
         rows: number of files of the data set, corrupt ones included.
         key: hash of all that the cache depends on, hexadecimal.
+        interpolation: filter by which the images were resized. A file without it, as all of older versions, has the
+            default.
     """
 
     format: str
@@ -74,6 +79,7 @@ class Metadata(NamedTuple):
     size_px: int
     rows: int
     key: str
+    interpolation: Interpolation = "lanczos"
 
     def schema(self) -> pa.Schema:
         """Return the Arrow schema of the cache file, with this metadata in it."""
@@ -83,13 +89,17 @@ class Metadata(NamedTuple):
             "crc32": pa.uint32(),
             "error": pa.string(),
         }
-        return pa.schema(columns, {name: str(value) for name, value in self._asdict().items()})
+        metadata = {name: str(value) for name, value in self._asdict().items()}
+        if self.interpolation == "lanczos":
+            del metadata["interpolation"]
+        return pa.schema(columns, metadata)
 
     @classmethod
     def of_schema(cls, schema: pa.Schema) -> "Metadata":
         """Read the metadata back from a file's `schema`. Raise KeyError or ValueError if it does not have them."""
         text = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-        return cls(text["format"], text["name"], int(text["size_px"]), int(text["rows"]), text["key"])
+        interpolation: Any = text.get("interpolation", "lanczos")
+        return cls(text["format"], text["name"], int(text["size_px"]), int(text["rows"]), text["key"], interpolation)
 
 
 def image_bytes(size_px: int) -> int:
@@ -267,7 +277,10 @@ def _described(path: Path, name: str, size_px: int) -> CachedFile | None:
         return CachedFile(path, name, size_px, 0, size_bytes, _unreadable(error))
     except DamagedCacheError:
         return CachedFile(path, name, size_px, 0, size_bytes, "damaged")
-    return CachedFile(path, file.metadata.name, file.metadata.size_px, len(file.readable), size_bytes)
+    about = file.metadata
+    return CachedFile(
+        path, about.name, about.size_px, len(file.readable), size_bytes, interpolation=about.interpolation
+    )
 
 
 def _unreadable(error: OSError) -> str:

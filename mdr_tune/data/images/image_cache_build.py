@@ -20,7 +20,7 @@ import pyarrow as pa
 from mdr_tune.data.images.abandoned import abandoned_sizes, is_locked, remove_abandoned
 from mdr_tune.data.images.checking import decoder_versions
 from mdr_tune.data.images.corrupt import Corrupt, finding, refuse_corrupt
-from mdr_tune.data.images.decoding import CorruptImageError, decode
+from mdr_tune.data.images.decoding import CorruptImageError, Interpolation, decode
 from mdr_tune.data.images.fingerprint import content_key, remembered_key
 from mdr_tune.data.images.image_cache import (
     FOLDER,
@@ -45,13 +45,22 @@ _ROW_BYTES = 200  # generous estimate of the bytes for a path, a checksum and Ar
 
 
 def open_cache(
-    name: str, root: Path, paths: Sequence[str], folder: Path, progress: Progress, *, size: int, corrupt: Corrupt
+    name: str,
+    root: Path,
+    paths: Sequence[str],
+    folder: Path,
+    progress: Progress,
+    *,
+    size: int,
+    corrupt: Corrupt,
+    interpolation: Interpolation = "lanczos",
 ) -> CacheFile:
     """Open the cache of a data set's decoded images. The cache is built first if there is none, or if it is damaged.
 
     The cache has one row for each of `paths`, with an image (size, size, 3). The name of its file contains a hash of
-    everything that it depends on: paths and content of the image files, `size`, and versions of the decoders. If
-    several processes call this at once, one builds and the others wait. A killed process leaves no incomplete cache.
+    everything that it depends on: paths and content of the image files, `size`, `interpolation`, and versions of the
+    decoders. If several processes call this at once, one builds and the others wait. A killed process leaves no
+    incomplete cache.
 
     Args:
         name: name of the data set, for the name of the cache file and for messages.
@@ -61,6 +70,7 @@ def open_cache(
         progress: called with the number of files read so far, and then with the number of files decoded so far.
         size: height and width of the decoded images in pixels.
         corrupt: what to do about images that cannot be decoded: raise an error ("refuse") or log a warning ("skip").
+        interpolation: filter by which the images are resized.
 
     Raises:
         UserError: files are missing or cannot be read; images are corrupt, and `corrupt` is "refuse"; no image can be
@@ -70,7 +80,7 @@ def open_cache(
     with _disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         content = _content(name, root, paths, folder, progress, size)
-        metadata, path = _named(folder, name, content, size, len(paths))
+        metadata, path = _named(folder, name, content, size, len(paths), interpolation)
         with locked(path):
             file = _valid(path, metadata, paths)
             if file is None:
@@ -82,7 +92,14 @@ def open_cache(
 
 
 def find_cache(
-    name: str, root: Path, paths: Sequence[str], folder: Path, *, size: int, corrupt: Corrupt
+    name: str,
+    root: Path,
+    paths: Sequence[str],
+    folder: Path,
+    *,
+    size: int,
+    corrupt: Corrupt,
+    interpolation: Interpolation = "lanczos",
 ) -> CacheFile | None:
     """Return the cache that `open_cache` would open for the same arguments; None if it would have to build a cache.
 
@@ -96,7 +113,7 @@ def find_cache(
             if not any(folder.glob(f"{glob.escape(name)}-{size}px-*.arrow")):
                 _check_space(folder, name, size, len(paths))
             return None
-        metadata, path = _named(folder, name, content, size, len(paths))
+        metadata, path = _named(folder, name, content, size, len(paths), interpolation)
         if not path.exists():
             if not is_locked(path):  # a locked cache is being built, and already takes up part of the space
                 _check_space(folder, name, size, len(paths))
@@ -108,8 +125,10 @@ def find_cache(
     return _checked(file, len(paths), corrupt)
 
 
-def _named(folder: Path, name: str, content: str, size: int, rows: int) -> tuple[Metadata, Path]:
-    metadata = Metadata(FORMAT, name, size, rows, _key(content, size))
+def _named(
+    folder: Path, name: str, content: str, size: int, rows: int, interpolation: Interpolation
+) -> tuple[Metadata, Path]:
+    metadata = Metadata(FORMAT, name, size, rows, _key(content, size, interpolation), interpolation)
     return metadata, folder / f"{name}-{size}px-{metadata.key}.arrow"
 
 
@@ -136,8 +155,9 @@ def _content(name: str, root: Path, paths: Sequence[str], folder: Path, progress
     return content_key(root, paths, folder, progress)
 
 
-def _key(content: str, size: int) -> str:
-    made_of = repr((FORMAT, content, size, tuple(decoder_versions())))
+def _key(content: str, size: int, interpolation: Interpolation) -> str:
+    way = () if interpolation == "lanczos" else (interpolation,)
+    made_of = repr((FORMAT, content, size, tuple(decoder_versions()), *way))
     return hashlib.blake2b(made_of.encode(), digest_size=10).hexdigest()
 
 
@@ -208,7 +228,7 @@ def _write_rows(
     errors: list[tuple[str, str]] = []
     cache = format_bytes(_file_bytes(metadata.size_px, metadata.rows))
     paced = PacedProgress(progress, f"decoding images (cache of {cache})", len(paths))
-    decode_row = partial(_decode_row, root=str(root), size=metadata.size_px)
+    decode_row = partial(_decode_row, root=str(root), size=metadata.size_px, interpolation=metadata.interpolation)
     with thread_map(decode_row, paths, ahead=2 * batch_rows) as decoded, pa.ipc.new_file(file, schema) as writer:
         for _ in range(0, len(paths), batch_rows):
             batch = []
@@ -221,9 +241,9 @@ def _write_rows(
     return errors
 
 
-def _decode_row(path: str, *, root: str, size: int) -> _Row:
+def _decode_row(path: str, *, root: str, size: int, interpolation: Interpolation) -> _Row:
     try:
-        pixels = decode(os.path.join(root, path), size)
+        pixels = decode(os.path.join(root, path), size, interpolation)
     except CorruptImageError as error:
         return _Row(as_text(path), None, None, error.reason)
     return _Row(as_text(path), pixels, zlib.crc32(pixels.data), None)

@@ -11,7 +11,7 @@ import torch
 from mdr_tune.data.images.cached_images import CachedImages
 from mdr_tune.data.images.checking import CheckedImages, check_images, find_checked
 from mdr_tune.data.images.corrupt import Corrupt
-from mdr_tune.data.images.decoding import CorruptImageError, decode
+from mdr_tune.data.images.decoding import CorruptImageError, Interpolation, decode
 from mdr_tune.data.images.image_cache_build import find_cache, open_cache
 from mdr_tune.data.images.thread_map import thread_map
 from mdr_tune.util.errors import UserError
@@ -28,6 +28,7 @@ def open_images(
     resize: int,
     cache: bool,
     corrupt: Corrupt,
+    interpolation: Interpolation = "lanczos",
 ) -> "tuple[CachedImages | DecodedImages, np.ndarray]":
     """Return the m images that can be decoded, (m, 3, resize, resize) uint8, and their m ascending indices in `paths`.
 
@@ -41,48 +42,64 @@ def open_images(
             starts. False: each read decodes its images; the first start decodes all once to check them.
         corrupt: what to do about files that cannot be decoded. "refuse": raise an error. "skip": leave them out with a
             warning. "skip" needs `cache`, because the cache records which files are corrupt.
+        interpolation: filter by which the images are resized.
 
     Raises:
         UserError: for the reasons of `open_cache` (up to twenty corrupt files are named), or "skip" lacks the cache.
     """
     if cache:
-        file = open_cache(name, root, paths, folder, progress, size=resize, corrupt=corrupt)
+        file = open_cache(
+            name, root, paths, folder, progress, size=resize, corrupt=corrupt, interpolation=interpolation
+        )
         return CachedImages(file), file.readable.copy()
     if corrupt == "skip":
         raise UserError(
             "data.corrupt: skip needs data.cache: true, which decodes all images before the first is used; "
             "set data.cache: true or data.corrupt: refuse"
         )
-    checked = check_images(root, paths, folder, progress, resize)
-    return DecodedImages(root, paths, resize, checked), np.arange(len(paths))
+    checked = check_images(root, paths, folder, progress, resize, interpolation)
+    return DecodedImages(root, paths, resize, checked, interpolation), np.arange(len(paths))
 
 
 def find_images(
-    name: str, root: Path, paths: Sequence[str], folder: Path, *, resize: int, cache: bool, corrupt: Corrupt
+    name: str,
+    root: Path,
+    paths: Sequence[str],
+    folder: Path,
+    *,
+    resize: int,
+    cache: bool,
+    corrupt: Corrupt,
+    interpolation: Interpolation = "lanczos",
 ) -> "tuple[CachedImages | DecodedImages, np.ndarray] | None":
     """Return what `open_images` would return for the same arguments; None if `open_images` would have to decode.
 
     Nothing is written. Errors are those of `open_images`. A disk without room for the cache is an error here, too.
     """
     if cache:
-        file = find_cache(name, root, paths, folder, size=resize, corrupt=corrupt)
+        file = find_cache(name, root, paths, folder, size=resize, corrupt=corrupt, interpolation=interpolation)
         return None if file is None else (CachedImages(file), file.readable.copy())
-    checked = find_checked(root, paths, folder, resize)
-    return None if checked is None else (DecodedImages(root, paths, resize, checked), np.arange(len(paths)))
+    checked = find_checked(root, paths, folder, resize, interpolation)
+    if checked is None:
+        return None
+    return DecodedImages(root, paths, resize, checked, interpolation), np.arange(len(paths))
 
 
 class DecodedImages:
     """The images `paths` below `root` as `Images` (see `mdr_tune.data.dataset`). Each read decodes its images.
 
-    `size` is their height and width in pixels, and `checked` what `check_images` returned for them.
+    `size` is their height and width in pixels, `interpolation` the filter by which they are resized, and `checked` what
+    `check_images` returned for them.
     """
 
     cache_file = None
     dtype = torch.uint8
 
-    def __init__(self, root: Path, paths: Sequence[str], size: int, checked: CheckedImages) -> None:
+    def __init__(
+        self, root: Path, paths: Sequence[str], size: int, checked: CheckedImages, interpolation: Interpolation
+    ) -> None:
         self._root, self._paths, self._size = str(root), tuple(paths), size
-        self._checked = checked
+        self._checked, self._interpolation = checked, interpolation
 
     @property
     def content(self) -> str:
@@ -109,7 +126,8 @@ class DecodedImages:
         files = [os.path.join(self._root, self._paths[index]) for index in indices.tolist()]
         images = np.empty((len(files), self._size, self._size, 3), dtype=np.uint8)
         try:
-            with thread_map(partial(decode, size=self._size), files) as decoded:
+            read = partial(decode, size=self._size, interpolation=self._interpolation)
+            with thread_map(read, files) as decoded:
                 for target, pixels in zip(images, decoded, strict=True):
                     target[...] = pixels
         except CorruptImageError as error:

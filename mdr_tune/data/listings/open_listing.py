@@ -9,6 +9,7 @@ import numpy as np
 from mdr_tune.data.dataset import SPLIT_NAMES, Images, OpenedDataset, SplitName
 from mdr_tune.data.images.cached_images import CachedImages
 from mdr_tune.data.images.corrupt import Corrupt
+from mdr_tune.data.images.decoding import Interpolation
 from mdr_tune.data.images.image_files import DecodedImages, find_images, open_images
 from mdr_tune.data.listings.class_split import with_test, with_validation
 from mdr_tune.data.listings.duplicates import Duplicates, check_copied_files, check_duplicates
@@ -26,6 +27,8 @@ class Opening(TypedDict):
     """Values of K for which Recall@K is reported, ascending."""
     resize: int
     """Height and width that images are resized to, in pixels."""
+    interpolation: NotRequired[Interpolation]
+    """Filter by which images are resized. Without this key, it is "lanczos"."""
     cache: bool
     """True: images are decoded once and kept in the cache folder. False: images are decoded at each read."""
     corrupt: Corrupt
@@ -54,9 +57,20 @@ class ListedDataset(NamedTuple):
         """Return the number of images of each class of each split."""
         return DatasetOutline(self.name, *(_outline(self.listing, split) for split in SPLIT_NAMES))
 
-    def read_as(self, resize: int, cache: bool) -> "ListedDataset":
-        """Return the same data set with other values of `resize` and `cache`, which `Opening` explains."""
-        return self._replace(opening={**self.opening, "resize": resize, "cache": cache})
+    def read_as(self, resize: int, cache: bool, interpolation: Interpolation = "lanczos") -> "ListedDataset":
+        """Return the same data set, whose images are read in another way. `Opening` explains the arguments."""
+        how: Any = {"resize": resize, "cache": cache, "interpolation": interpolation}
+        return self._replace(opening={**self.opening, **how})
+
+    def reading(self) -> dict[str, Any]:
+        """Return the arguments of `open_images` and `find_images` that say how the images are read."""
+        opening = self.opening
+        return {
+            "resize": opening["resize"],
+            "cache": opening["cache"],
+            "corrupt": opening["corrupt"],
+            "interpolation": opening.get("interpolation", "lanczos"),
+        }
 
 
 def _outline(listing: Listing, split: SplitName) -> SplitOutline:
@@ -96,17 +110,8 @@ def open_listed(listed: ListedDataset, folder: Path, progress: Progress) -> Open
         UserError: files are missing or corrupt; a split is empty, or images have nothing to retrieve, after corrupt
             images were left out; or images with the same pixels are in different splits, and `duplicates` is "refuse".
     """
-    name, listing, opening = listed
-    found = open_images(
-        name,
-        listing.root,
-        listing.paths,
-        folder,
-        progress,
-        resize=opening["resize"],
-        cache=opening["cache"],
-        corrupt=opening["corrupt"],
-    )
+    name, listing, _ = listed
+    found = open_images(name, listing.root, listing.paths, folder, progress, **listed.reading())
     return _assembled(listed, *found)
 
 
@@ -116,16 +121,8 @@ def find_listed(listed: ListedDataset, folder: Path) -> OpenedDataset | None:
     Errors are those of `open_listed`: even if the result is None, missing files and a disk without room for the cache
     are errors. Nothing is written, and the cache folder `folder` need not exist.
     """
-    name, listing, opening = listed
-    found = find_images(
-        name,
-        listing.root,
-        listing.paths,
-        folder,
-        resize=opening["resize"],
-        cache=opening["cache"],
-        corrupt=opening["corrupt"],
-    )
+    name, listing, _ = listed
+    found = find_images(name, listing.root, listing.paths, folder, **listed.reading())
     return None if found is None else _assembled(listed, *found)
 
 

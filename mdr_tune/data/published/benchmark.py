@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from mdr_tune.data.images.decoding import Interpolation
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, Listing
 from mdr_tune.data.listings.open_listing import ListedDataset, draw_splits
 from mdr_tune.util.errors import UserError
@@ -83,11 +84,12 @@ class Benchmark:
         cache: bool,
         corrupt: Literal["refuse", "skip"],
         validation: Mapping[str, Any],
+        interpolation: Interpolation = "lanczos",
     ) -> ListedDataset:
         """List the images of the copy below `root`, check their number, and draw the validation classes.
 
         `root` is the folder of the data set, or a folder that holds it. `Opening` explains the other arguments,
-        `recall_ks`, `resize`, `cache`, `corrupt` and `validation`.
+        `recall_ks`, `resize`, `cache`, `corrupt`, `validation` and `interpolation`.
 
         Raises:
             UserError: there is no complete copy, or the validation classes cannot be drawn from it.
@@ -99,6 +101,7 @@ class Benchmark:
             listing,
             recall_ks=recall_ks,
             resize=resize,
+            interpolation=interpolation,
             cache=cache,
             corrupt=corrupt,
             single_image_classes="keep",  # as in the paper

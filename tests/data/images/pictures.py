@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torchvision import transforms
 from torchvision.datasets.folder import default_loader
 
@@ -21,15 +20,16 @@ def write_pictures(root: Path, number: int) -> list[str]:
     return paths
 
 
-def read_as_the_authors(path: Path, size: int) -> np.ndarray:
-    """Return (size, size, 3) uint8, by torchvision."""
-    resize = transforms.Resize((size, size), interpolation=Image.Resampling.LANCZOS)
+def read_as_the_authors(path: Path, size: int, interpolation: str = "lanczos") -> np.ndarray:
+    """Return (size, size, 3) uint8, by torchvision. The authors' filter is the default."""
+    resize = transforms.Resize((size, size), interpolation=transforms.InterpolationMode(interpolation))
     return np.array(resize(default_loader(str(path))))
 
 
-def expected_images(root: Path, paths: Sequence[str], size: int) -> torch.Tensor:
+def expected_images(root: Path, paths: Sequence[str], size: int, interpolation: str = "lanczos") -> torch.Tensor:
     """Return (n, 3, size, size) uint8, by torchvision."""
-    return torch.stack([torch.from_numpy(read_as_the_authors(root / path, size)) for path in paths]).permute(0, 3, 1, 2)
+    images = [torch.from_numpy(read_as_the_authors(root / path, size, interpolation)) for path in paths]
+    return torch.stack(images).permute(0, 3, 1, 2)
 
 
 def truncate(path: Path) -> None:

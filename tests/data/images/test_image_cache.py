@@ -366,11 +366,11 @@ def test_list_of_the_caches(case: Case) -> None:
     truncate(case.root / case.paths[3])
     caches = [case.open(size=8, corrupt="skip").path, case.open(corrupt="skip").path]
     assert sorted(cached_files(case.folder)) == sorted(
-        (path, "cub200", size, NUMBER - 1, path.stat().st_size, None)
+        (path, "cub200", size, NUMBER - 1, path.stat().st_size, None, "lanczos")
         for path, size in zip(caches, (8, 16), strict=True)
     )
     caches[0].write_bytes(b"damaged")
-    assert (caches[0], "cub200", 8, 0, 7, "damaged") in cached_files(case.folder)
+    assert (caches[0], "cub200", 8, 0, 7, "damaged", "lanczos") in cached_files(case.folder)
 
 
 def test_a_cache_that_vanishes_or_may_not_be_read_says_so(case: Case) -> None:
@@ -379,8 +379,8 @@ def test_a_cache_that_vanishes_or_may_not_be_read_says_so(case: Case) -> None:
     gone.symlink_to("nowhere")  # as a file that is deleted after its name was seen
     loop.symlink_to(loop)
     assert cached_files(case.folder)[1:] == [
-        (loop, "sop", 16, 0, 0, "unreadable (too many levels of symbolic links)"),
-        (gone, "sop", 8, 0, 0, "unreadable (no such file or directory)"),
+        (loop, "sop", 16, 0, 0, "unreadable (too many levels of symbolic links)", "lanczos"),
+        (gone, "sop", 8, 0, 0, "unreadable (no such file or directory)", "lanczos"),
     ]
     with pytest.raises(UserError, match=r"sop-8px-01.arrow is unreadable \(no such file or directory\): see who may"):
         verify(gone)

@@ -1,7 +1,9 @@
+import hashlib
 import shutil
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -9,6 +11,9 @@ import pytest
 import torch
 
 from mdr_tune.data.dataset import Images
+from mdr_tune.data.images.checking import decoder_versions
+from mdr_tune.data.images.fingerprint import content_key
+from mdr_tune.data.images.image_cache import CacheFile, cached_files
 from mdr_tune.data.images.image_files import find_images, open_images
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.progress import Progress, no_progress
@@ -53,13 +58,41 @@ def test_any_indices_give_the_pictures_in_their_order(
     assert read.permute(0, 2, 3, 1).is_contiguous()
 
 
+@pytest.mark.parametrize("cache", [True, False])
+def test_each_filter_has_pixels_of_its_own(cache: bool, root: Path, paths: list[str], folder: Path) -> None:
+    """What was kept by older versions, which had one filter, is found."""
+    kept = {}
+    for number, name in enumerate(("lanczos", "bicubic", "bilinear"), 1):
+        how: Any = {"resize": SIZE, "cache": cache, "corrupt": "refuse", "interpolation": name}
+        assert find_images("own", root, paths, folder, **how) is None
+        images, _ = open_images("own", root, paths, folder, no_progress, **how)
+        found = find_images("own", root, paths, folder, **how)
+        assert found is not None
+        expected = expected_images(root, paths, SIZE, name)
+        for read in (images, found[0]):
+            assert torch.equal(read[torch.arange(NUMBER)], expected)
+        kept[name] = images.content
+        made = sorted((folder / "images").glob("*px-*.arrow" if cache else "checked-*.json"))
+        assert len(made) == number
+    if cache:
+        ways = {one.interpolation: one for one in cached_files(folder)}
+        assert len(set(kept.values())) == len(ways) == 3
+        metadata = CacheFile(ways["lanczos"].path).metadata
+        assert set(metadata.schema().metadata) == {b"format", b"name", b"size_px", b"rows", b"key"}
+        content = content_key(root, paths, folder / "images", no_progress)
+        older = repr(("1", content, SIZE, tuple(decoder_versions())))
+        assert metadata.key == hashlib.blake2b(older.encode(), digest_size=10).hexdigest()
+    else:
+        assert (folder / "images" / f"checked-{kept['lanczos']}-{SIZE}px.json").exists()
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_images_are_decoded_by_no_more_threads_than_this_process_may_start(
     threads: int, root: Path, paths: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images, used = open_all(root, paths, folder, cache=False), set()
 
-    def decode(path: str, size: int) -> np.ndarray:
+    def decode(path: str, size: int, interpolation: str) -> np.ndarray:
         used.add(threading.get_ident())
         time.sleep(0.05)  # so that the others come to their turn
         return np.zeros((size, size, 3), np.uint8)

@@ -205,3 +205,39 @@ def test_images_that_differ_and_a_full_disk(
     assert re.search(rf"data: on \S+ {re.escape(full.name)}: .* free; set the environment variable MDR_TUNE", output), (
         output
     )
+
+
+def test_features_of_a_frozen_network_are_computed_once_on_each_node(
+    cluster: dict[str, str], images: Path, tmp_path: Path
+) -> None:
+    """A lane has a worker on each of two nodes with a cache folder each; on one node, the numbers are the same bits."""
+    changes = ("trial.backbone.train=none", "trial.augmentation=none", "trial.epochs=2", "trial.iterations_per_epoch=3")
+    flags = [word for change in (*changes, "search.trials=1") for word in ("--set", change)]
+    other = Node(7, variables={"MDR_TUNE_CACHE": str(tmp_path / "other")})
+
+    def run(environment: dict[str, str], program: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=HANG_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    with joined(cluster, other):
+        run(cluster, LAUNCH, "--space", "sweep.yaml", *flags)
+    here, there = (
+        {file.name: file.read_bytes() for file in (folder / "features").glob("*.npy")}
+        for folder in (Path(cluster["MDR_TUNE_CACHE"]), tmp_path / "other")
+    )
+    assert len(here) == 3  # training, validation and test
+    assert here == there
+    alone = {key: value for key, value in cluster.items() if not key.startswith("RAY_")}
+    program = "import sys; from mdr_tune.cli.main import main; sys.exit(main())"
+    printed = run({**alone, "MDR_TUNE_CACHE": str(tmp_path / "one")}, program, "rerun", "checked", "mdr-001")
+    assert "equal" in printed
+    assert (tmp_path / "one" / "features").is_dir()
