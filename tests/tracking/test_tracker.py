@@ -106,7 +106,7 @@ def test_one_parent_with_a_child_for_each_trial(sweep: dict[str, Any]) -> None:
 def test_parameters_are_the_flat_trial(sweep: dict[str, Any]) -> None:
     expected = TrialConfig.model_validate({"epochs": 3, "mdr": {"weight": 0.1}}).flat()
     params = sweep["a"].data.params
-    assert params == {key: str(value) for key, value in expected.items()}
+    assert params == {key: str(value) for key, value in expected.items()} | {"mdr": "on"}
     assert (params["mdr.weight"], params["mdr.levels"], params["loss.margin"]) == ("0.1", "[-3.0, 0.0, 3.0]", "0.2")
     assert sweep["b"].data.params["mdr.weight"] == "0.2"
 
