@@ -91,7 +91,7 @@ def _system_watch(config: dict[str, Any], node: str, ranks: Ranks) -> SystemWatc
     """Return the thread that measures this worker's `node` and GPU, and tells the hub in `config`."""
     hub, lane, device = config["hub"], config["lane"], ranks.device
     uuid = str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else None
-    return SystemWatch(Machine(node, uuid), lambda measured: hub.measured.remote(lane, ranks.rank, measured))
+    return SystemWatch(lambda: Machine(node, uuid), lambda measured: hub.measured.remote(lane, ranks.rank, measured))
 
 
 def _give_up(hub: Any, lane: int, why: str) -> None:

@@ -150,21 +150,18 @@ def trial_description(record: TrialRecord, metric: str, test: Mapping[str, float
     """
     best, label = record.best(metric), full_title(metric)
     value = f"{label} {best[0]:.2f} in epoch {best[1]}" if best is not None else f"no value of {label}"
-    lines = [f"### {escape(record.name)}: {escape(value)}", ""]
-    epochs = f"{record.epochs} of {count(int(record.config['epochs']), 'epoch')}"
-    why = f": {escape(last_line(record.error))}" if record.error else ""
-    lines.append(f"- {said_outcome(record.outcome).capitalize()}, {epochs} trained, seed {record.seed}{why}.")
+    parts = [value]
     if (known := (test or {}).get(test_key(metric))) is not None:
-        lines.append(
-            f"- {escape(full_title(test_key(metric)))} {known:.2f}, with the weights of epoch {best and best[1]}."
-        )
-    lines += [f"- {escape(note)}" for note in record.notes]
-    parameters = record.best_parameters(metric)
-    if not parameters:
-        return "\n".join([*lines, "", "Nothing is searched in this arm: its parameters are those of the sweep file."])
-    rows = [(key, describe_value(value)) for key, value in parameters.items()]
-    head, rule, *body = table_lines(["searched parameter", "value"], rows, 1)
-    return "\n".join([*lines, "", head, rule, *_cut_to_room(body, "in the run's parameters")])
+        parts.append(f"{full_title(test_key(metric))} {known:.2f}")
+    epochs = f"{record.epochs} of {count(int(record.config['epochs']), 'epoch')}"
+    why = f": {last_line(record.error)}" if record.error else ""
+    searched = ", ".join(f"{key} {describe_value(drawn)}" for key, drawn in record.best_parameters(metric).items())
+    lines = [
+        searched or "nothing is searched in this arm: its parameters are those of the sweep file",
+        f"{said_outcome(record.outcome)}, {epochs} trained, seed {record.seed}{why}",
+        *record.notes,
+    ]
+    return "\n".join([f"### {escape(', '.join(parts))}", "", *(f"- {escape(line)}" for line in lines)])
 
 
 def registered_description(sweep: str, load_command: str) -> str:

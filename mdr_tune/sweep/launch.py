@@ -200,14 +200,13 @@ def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker"
 
 
 def _view(plan: Plan, parent_run_id: str) -> str:
-    """Return what MLflow's page of the runs of `plan` opens with: its metrics, and the parameters that differ."""
+    """Return what MLflow's page of the runs of `plan` opens with: its metrics, and its searched parameters."""
     from mdr_tune.tracking.runs_view import runs_view
 
     sweep = plan.sweep
     keys = list(dict.fromkeys(parameter.key for parameter in walk(parameter_tree(sweep.space))))
     second = [second_key(sweep.second_metric)] if sweep.second_metric is not None else []
-    seeds = ["seed"] if len(sweep.training_seeds) > 1 else []
-    return runs_view(parent_run_id, best_key(sweep.metric), [*second, test_key(sweep.metric)], [*keys, *seeds])
+    return runs_view(parent_run_id, best_key(sweep.metric), [*second, test_key(sweep.metric)], keys)
 
 
 def _images(sweep: SweepConfig) -> dict[str, str]:

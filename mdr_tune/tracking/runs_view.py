@@ -46,8 +46,6 @@ def runs_view(parent_run_id: str, best: str, others: Sequence[str], parameters: 
         *(_column("metrics", name) for name in (best, *others)),
         *(_column("params", name) for name in shown),
         _column("tags", OUTCOME_TAG),
-        _column("attributes", "Dataset"),
-        _column("attributes", "Models"),
     ]
     chart = {
         "type": "PARALLEL",
@@ -64,6 +62,7 @@ def runs_view(parent_run_id: str, best: str, others: Sequence[str], parameters: 
         "uuid": "mdr_tune-search",
         "name": "search",
         "display": True,
+        "columns": 1,
         "isReordered": True,
         "deleted": False,
         "isGenerated": False,

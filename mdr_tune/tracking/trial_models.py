@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput
-from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL, MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL, MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME
 
 MODEL_TAG = "mdr_tune.model"
 """Tag on a trial's run with the id of the trial's logged model. It is written when the logged model is complete."""
@@ -44,7 +44,7 @@ def open_model(
     if found is None:
         where = f"[{checkpoint}](#/experiments/{experiment_id}/runs/{run_id}/artifacts/{checkpoint})"
         note = f"The weights after epoch {step} are in the artifacts of the run of {name}: {where}. {_FILES}"
-        tags = {MLFLOW_MODEL_IS_EXTERNAL: "true", MLFLOW_RUN_NOTE: note}
+        tags = {MLFLOW_MODEL_IS_EXTERNAL: "true", MLFLOW_RUN_NOTE: note, MLFLOW_SOURCE_NAME: "mdr_tune"}
         found = client.create_logged_model(experiment_id, named, run_id, tags, dict(params), MODEL_TYPE).model_id
         has_link = False
     else:

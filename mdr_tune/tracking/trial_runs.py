@@ -41,12 +41,14 @@ def trial_params(record: TrialRecord, config: TrialConfig) -> dict[str, Any]:
     """Return the parameters of the run of `record`'s trial, by dotted key, so that `config_of` returns its `config`.
 
     They are the whole configuration, and what was drawn in place of its keys: `mdr.levels.count`, or the name of a
-    choice, such as `loss`. `mdr` is `on` or `off`.
+    choice, such as `loss`. `mdr` is `on` or `off`. The drawn ones come first, as MLflow's pages keep the order.
     """
     flat = config.flat()
     sections = {key.rsplit(".", depth)[0] for key in flat for depth in range(1, key.count(".") + 1)}
     drawn = {key: value for key, value in record.parameters.items() if key in sections or key in LEVEL_PARTS}
-    return {**flat, "mdr": MDR_ON, **drawn} if config.mdr is not None else {**flat, **drawn, "mdr": MDR_OFF}
+    switch = {"mdr": drawn.get("mdr", MDR_ON) if config.mdr is not None else MDR_OFF}
+    searched = {key: flat.get(key, drawn.get(key)) for key in record.parameters if key in flat or key in drawn}
+    return {**searched, **switch, **flat, **switch}
 
 
 def config_of(params: Mapping[str, str]) -> dict[str, Any]:
