@@ -169,7 +169,7 @@ def registered_description(sweep: str, load_command: str) -> str:
 
     `load_command` is lines of Python that load the version with the alias `champion`.
     """
-    what = f"Embedding models from the sweep `{sweep}`: images in, vectors out, near each other for the same class."
+    what = f"Embedding models from the sweep `{sweep}`, which give inputs of one class vectors near each other."
     which = "Each launch registers its best trial, and gives it the alias `champion`."
     return "\n".join([what, which, *_code("Load the champion:", load_command)])
 

@@ -86,10 +86,16 @@ def _resolve(uri: str, client: MlflowClient) -> _Found:
     """Return the address and the run of the model at `uri`. The address has a version in place of an alias."""
     if run := re.fullmatch(r"runs:/([0-9a-f]+)/model", uri):  # a logged model is named after its trial
         try:
-            model_id = find_model(client, client.get_run(run[1]).info.experiment_id, run[1])
+            model = find_model(client, client.get_run(run[1]).info.experiment_id, run[1])
         except MlflowException:  # the run is not there, which the download says
-            model_id = None
-        return _Found(uri if model_id is None else f"models:/{model_id}", run[1])
+            model = None
+        if model is not None and not has_files(model.tags):
+            raise UserError(
+                f"{uri}: the model of {model.name} was not registered, so that MLflow has its checkpoint alone, among "
+                "the artifacts of its run: take a registered model, models:/NAME@champion"
+            )
+        if model is not None and model.name != "model":  # the name that imports and older launches give
+            return _Found(str(model.model_uri), run[1])
     named = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
     if named is None:
         _check_version(uri, client)

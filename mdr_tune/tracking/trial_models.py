@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput
+from mlflow.entities import LoggedModel, LoggedModelOutput
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL, MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME
 
 MODEL_TAG = "mdr_tune.model"
@@ -39,16 +39,16 @@ def open_model(
         checkpoint: Folder of the weights among the artifacts of the run, such as `checkpoints/best`.
         may_exist: Whether an earlier attempt may have created the model.
     """
-    found = find_model(client, experiment_id, run_id) if may_exist else None
+    earlier = find_model(client, experiment_id, run_id) if may_exist else None
     named = re.sub(r"[/:.%\"']", "-", name)  # what MLflow forbids in the names of models
-    if found is None:
+    if earlier is None:
         where = f"[{checkpoint}](#/experiments/{experiment_id}/runs/{run_id}/artifacts/{checkpoint})"
         note = f"The weights after epoch {step} are in the artifacts of the run of {name}: {where}. {_FILES}"
         tags = {MLFLOW_MODEL_IS_EXTERNAL: "true", MLFLOW_RUN_NOTE: note, MLFLOW_SOURCE_NAME: "mdr_tune"}
-        found = client.create_logged_model(experiment_id, named, run_id, tags, dict(params), MODEL_TYPE).model_id
+        found: str = client.create_logged_model(experiment_id, named, run_id, tags, dict(params), MODEL_TYPE).model_id
         has_link = False
     else:
-        outputs = client.get_run(run_id).outputs
+        found, outputs = earlier.model_id, client.get_run(run_id).outputs
         has_link = outputs is not None and found in [model.model_id for model in outputs.model_outputs]
     if not has_link:  # a second link of the same model is an error
         client.log_outputs(run_id, [LoggedModelOutput(found, step)])
@@ -56,10 +56,10 @@ def open_model(
     return found
 
 
-def find_model(client: MlflowClient, experiment_id: str, run_id: str) -> str | None:
-    """Return the id of the logged model that the run `run_id` made; None if there is none."""
+def find_model(client: MlflowClient, experiment_id: str, run_id: str) -> LoggedModel | None:
+    """Return the logged model that the run `run_id` made; None if there is none."""
     found = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'", max_results=1)
-    return str(found[0].model_id) if found else None
+    return found[0] if found else None
 
 
 def of_run(run_id: str, model_id: str | None) -> dict[str, str]:
