@@ -17,6 +17,27 @@ PARAMETERS_SHOWN = 12
 """Largest number of searched parameters in a view, so that it fits into a tag of 5000 characters."""
 
 
+_UNCHANGED = {
+    "columnOrder": [],
+    "columnWidths": {},
+    "runsExpanded": {},
+    "runsPinned": [],
+    "runsHidden": [],
+    "runsVisibilityMap": {},
+    "runsHiddenMode": "FIRST_10_RUNS",
+    "viewMaximized": False,
+    "runListHidden": False,
+    "isAccordionReordered": True,  # else the sections of charts are sorted by name
+    "useGroupedValuesInCharts": True,
+    "hideEmptyCharts": True,
+    "groupBy": None,
+    "groupsExpanded": {},
+    "autoRefreshEnabled": True,
+    "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+}
+"""The rest of a view, as MLflow has it at first. MLflow 3.11 shows an error page if a part is missing."""
+
+
 def view_tag(parent_run_id: str) -> str:
     """Return the name of the experiment's tag with the view of the launch whose run is `parent_run_id`."""
     return VIEW_TAG + _name(parent_run_id)
@@ -78,7 +99,7 @@ def runs_view(parent_run_id: str, best: str, others: Sequence[str], parameters: 
             "datasetsFilter": [],
             "selectedColumns": columns,
             **({"compareRunCharts": [chart], "compareRunSections": [section]} if shown else {}),
-            "isAccordionReordered": True,  # else the sections are sorted by name
+            **_UNCHANGED,
         }
     )
 
