@@ -23,6 +23,7 @@ lowest: $(READY)
 	.venv/lowest/bin/python -m pytest -m "not slow" -n logical --dist loadfile --no-loadscope-reorder $(TESTS)
 
 ui: $(READY)
+	@echo "Open http://127.0.0.1:$(PORT)/#/experiments?workflowType=machine_learning, or the address at the end of a launch."
 	$(BIN)/mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri "sqlite:///$(abspath $(STORE))/mlflow.db"
 
 lint: $(READY)

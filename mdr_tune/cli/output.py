@@ -214,8 +214,8 @@ def storage_flags(stores: Stores) -> list[str]:
 
 
 def _print_browsing(console: Console, stores: Stores, sweep: SweepConfig, outcome: LaunchOutcome) -> None:
-    console.print("\nBrowse the trials (the plus sign before the run unfolds them):")
-    for line in ui_lines(stores, outcome.experiment_id):
+    console.print("\nBrowse the trials, the best first:")
+    for line in ui_lines(stores, outcome.experiment_id, outcome.parent_run_id):
         say(console, f"  {line}")
     champion = outcome.champion
     if champion is not None:
@@ -242,13 +242,15 @@ def moved_alias(version: str, value: float | None, outcome: LaunchOutcome) -> st
     return f"The alias champion was at version {version}{known} before.{note}"
 
 
-def ui_lines(stores: Stores, experiment_id: str) -> list[str]:
-    """Return the lines that a user needs to open the experiment `experiment_id` of `stores` in the MLflow UI.
+def ui_lines(stores: Stores, experiment_id: str, parent_run_id: str) -> list[str]:
+    """Return the lines that a user needs to open a launch's trials in the MLflow UI of `stores`, the best first.
 
-    For a server, this is the address of the sweep's page. For a database, the command that starts the UI comes first.
+    For a server, this is the address of their page. For a database, the command that starts the UI comes first.
     """
+    from mdr_tune.tracking.runs_view import runs_page
+
     uri = stores.shown_uri
-    page = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    page = runs_page(experiment_id, parent_run_id)
     if uri.startswith("http"):
         return [f"{uri.rstrip('/')}/{page}"]
     program = Path(sys.executable).parent / "mlflow"

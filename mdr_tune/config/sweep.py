@@ -173,6 +173,9 @@ class ResourcesConfig(StrictModel):
     """Seconds without a training step or an evaluated batch of any worker of a trial after which the lane is restarted.
     The trial then goes on from its last checkpoint. If one worker hangs in a collective operation, all of them stop."""
 
+    system_metrics: bool = added(True)
+    """Whether MLflow gets how much the trials' machines are used: CPU, memory, disk, network and GPUs, every 10 s."""
+
     @property
     def shares_gpus(self) -> bool:
         """True if a worker gets a fraction of a GPU."""

@@ -18,6 +18,7 @@ from mdr_tune.lanes.messages import (
     WorkerProcess,
 )
 from mdr_tune.lanes.processes import end_process
+from mdr_tune.lanes.system_metrics import Measurement, named
 
 Outcome = tuple[str, Any]
 """Result of a call of the hub: ("ok", value), or the kind and the text of a failure.
@@ -71,6 +72,7 @@ class LaneHub:
         self._node, self._max_restarts = node, max_restarts
         self._news: list[str] = []
         self._progress: tuple[str, int, int] | None = None
+        self._measured: list[dict[int, Measurement]] = [{} for _ in range(num_lanes)]
         self._leases = Leases(num_lanes)
         self._mailboxes = [
             Mailbox(
@@ -135,6 +137,22 @@ class LaneHub:
         """Return the last report of `report_progress`; None if there was none since the last call."""
         progress, self._progress = self._progress, None
         return progress
+
+    async def measured(self, lane: int, rank: int, measurement: Measurement) -> None:
+        """Keep the `measurement` by the worker `rank` of `lane`, in place of its last one."""
+        self._measured[lane][rank] = measurement
+
+    async def take_measured(self) -> list[tuple[str | None, dict[str, float]]]:
+        """Return, for each lane, the trial that has it and what its workers measured since the last call.
+
+        The trial is None if the lane is free. The values are empty if nothing was measured.
+        """
+        taken = [
+            (self._leases.holder_of(lane), named([m for _, m in sorted(found.items())]))
+            for lane, found in enumerate(self._measured)
+        ]
+        self._measured = [{} for _ in self._measured]
+        return taken
 
     async def join(self, lane: int, group: str, rank: int, process: WorkerProcess) -> int:
         """Record that `process` is the worker `rank` of `group` in `lane`; return the number of the last command."""

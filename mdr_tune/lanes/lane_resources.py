@@ -28,6 +28,9 @@ class LaneResources:
     workers_on_a_node: int = 1
     """Largest number of workers on one node, counting all lanes. They share the node's CPUs when they decode images."""
 
+    system_metrics: bool = True
+    """Whether the workers measure their machine: CPU, memory, disk, network and GPUs."""
+
     @property
     def needs(self) -> str:
         """The resources of a lane in words, such as `2 workers with 1 CPU and 1 GPU each`."""

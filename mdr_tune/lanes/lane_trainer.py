@@ -51,6 +51,7 @@ def make_trainer(
             "collective_timeout_s": timeout_s,
             "prepare": prepare,
             "code": code,
+            "system_metrics": resources.system_metrics,
         },
         torch_config=TorchConfig(timeout_s=round(timeout_s)),
         scaling_config=ScalingConfig(

@@ -89,6 +89,10 @@ class Leases:
         held = self._held.get(holder)
         return None if held is None else held.lane
 
+    def holder_of(self, lane: int) -> str | None:
+        """Return the name of the trial that has `lane`; None if the lane is free."""
+        return next((holder for holder, held in self._held.items() if held.lane == lane), None)
+
     @property
     def any_usable(self) -> bool:
         """Whether at least one lane has not ended."""

@@ -413,6 +413,19 @@ def study_of(search: Any) -> Any:
     return search._ot_study
 
 
+# GPUs
+
+
+def nvidia_driver() -> Any:
+    """Return the module that asks NVIDIA's driver about GPUs: Ray's copy of NVIDIA's `pynvml`.
+
+    Seam: `ray._private.thirdparty.pynvml`. If changed: an ImportError when a lane with GPUs starts.
+    """
+    import ray._private.thirdparty.pynvml as driver
+
+    return driver
+
+
 # The autoscaler
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
@@ -26,6 +26,7 @@ from mdr_tune.lanes.heartbeat import Heartbeat
 from mdr_tune.lanes.meeting import meet
 from mdr_tune.lanes.messages import FIRST_EPOCH, Command, Reply
 from mdr_tune.lanes.processes import this_process
+from mdr_tune.lanes.system_metrics import Machine, SystemWatch
 from mdr_tune.training import Ranks, TrialSession
 from mdr_tune.util.cpus import share_cpus
 from mdr_tune.util.errors import UserError
@@ -45,7 +46,8 @@ def run_worker(config: dict[str, Any]) -> None:
 
     `config` has `hub` (actor handle), `lane` (index of the lane), `cpus_per_worker`, `workers_on_a_node`,
     `collective_timeout_s`, and `prepare`: a function that checks the node and brings the data onto it before the worker
-    joins the lane, or None. `code`, which may be missing, is the `UserCode` of the sweep.
+    joins the lane, or None. `system_metrics` says whether the machine is measured,
+    and `code` is the `UserCode` of the sweep; both may be missing.
     """
     from ray.train.torch import get_device
 
@@ -65,14 +67,16 @@ def run_worker(config: dict[str, Any]) -> None:
         )
         group = meet(worker.ranks, config["collective_timeout_s"], functools.partial(_give_up, hub, lane))
         rank = worker.ranks.rank
-        process = this_process(ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address())
+        node = ray.get_runtime_context().get_node_id()
+        process = this_process(node, ray.util.get_node_ip_address())
+        system = _system_watch(config, node, worker.ranks) if config.get("system_metrics") else nullcontext()
         last = ray.get(hub.join.remote(lane, group, rank, process))
     except Exception as error:  # a restart by Ray Train would fail the same way: end the lane at once
         if says_peer_lost(error):  # another worker or its node failed: new workers may do better
             raise
         ray.get(hub.end_lane.remote(lane, str(error) if isinstance(error, UserError) else traceback.format_exc()))
         raise
-    with Heartbeat(lambda count: ray.get(hub.beat.remote(lane, group, rank, count)), worker.count):
+    with system, Heartbeat(lambda count: ray.get(hub.beat.remote(lane, group, rank, count)), worker.count):
         while True:
             command: Command = ray.get(hub.next_command.remote(lane, group, last))
             if command.kind == "stop":
@@ -84,6 +88,13 @@ def run_worker(config: dict[str, Any]) -> None:
             ray.get(hub.post.remote(lane, group, rank, last, reply))
             if reply.failure is not None and reply.failure.kind == "device_lost":
                 os._exit(1)  # an orderly exit calls the GPU's driver, which fails or never returns
+
+
+def _system_watch(config: dict[str, Any], node: str, ranks: Ranks) -> SystemWatch:
+    """Return the thread that measures this worker's `node` and GPU, and tells the hub in `config`."""
+    hub, lane, device = config["hub"], config["lane"], ranks.device
+    uuid = str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else None
+    return SystemWatch(lambda: Machine(node, uuid), lambda measured: hub.measured.remote(lane, ranks.rank, measured))
 
 
 def _give_up(hub: Any, lane: int, why: str) -> None:

@@ -13,6 +13,8 @@ EPOCHS_KEY = "time/epochs"
 """Name of the metric with the number of epochs that a run has done: MLflow's lists show values without epochs."""
 SEEDS_KEY = "val/seeds"
 """Name of the metric with the number of seeds in the mean of a configuration. The run of its first seed has it."""
+SYSTEM = "system/"
+"""Prefix in the names of the metrics of the machine, which MLflow shows on a page of their own."""
 TEST_CURVES = "curves/test_"
 """Prefix in the names of the metrics that are measured on the test classes after each epoch."""
 
@@ -137,6 +139,17 @@ def larger_is_better(name: str) -> bool:
     """Return whether the largest value of the metric `name` comes first in a sorted list. False for an unknown name."""
     metric = find(name)
     return metric is not None and metric.larger_is_better
+
+
+def is_quality(name: str) -> bool:
+    """Return whether the metric `name` says how well images are retrieved: Recall@K, MAP@R or R-precision."""
+    metric = find(name)
+    return metric is not None and metric.label in ("Recall@K", "MAP@R", "R-precision")
+
+
+def is_of_system(name: str) -> bool:
+    """Return whether the metric `name` is one of the machine, such as `system/cpu_utilization_percentage`."""
+    return name.startswith(SYSTEM)
 
 
 def unit_of(name: str) -> str:

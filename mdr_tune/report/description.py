@@ -1,8 +1,13 @@
-"""Describe a sweep's run in the MLflow UI, in Markdown: while the sweep runs, at its end, and for an ablation."""
+"""Describe the runs and models of a sweep in the MLflow UI, in Markdown.
+
+The sweep's own run is described while the sweep runs, at its end, and for an ablation; a trial's run when the trial has
+ended.
+"""
 
 import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from mdr_tune.config.domains import describe_value
 from mdr_tune.records.objectives import chosen_on
 from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord, standing
 from mdr_tune.report.names import full_title, test_key, value_titles
@@ -10,7 +15,7 @@ from mdr_tune.report.output import texts
 from mdr_tune.report.output.markdown import escape, table_lines
 from mdr_tune.report.rows import AblationTable, Row, best_of, result_rows, said_outcome, said_parameters
 from mdr_tune.report.sentences import beside_baselines, best_trial, verdict
-from mdr_tune.util.words import count
+from mdr_tune.util.words import count, last_line
 
 ROOM = 3500
 """Largest number of characters in a table's rows. MLflow's stores accept descriptions of 5000 characters, of which the
@@ -147,6 +152,59 @@ def ablation_description(table: AblationTable, sentences: Sequence[str], load_co
     lines += ["", "The whole report: artifacts, `report/index.html`."]
     winner = f"Load the winner ({texts.protocol(table.protocol)}; first seed of the best mean):"
     return "\n".join([*lines, *_code(winner, load_command)])
+
+
+def trial_description(record: TrialRecord, metric: str, test: Mapping[str, float] | None = None) -> str:
+    """Return the Markdown description of an ended trial's run: best value, how it ended, and parameters.
+
+    `metric` is the metric that the sweep maximises. `test` has the trial's metrics on the test classes; None if it was
+    not evaluated on them.
+    """
+    best, label = record.best(metric), full_title(metric)
+    value = f"{label} {best[0]:.2f} in epoch {best[1]}" if best is not None else f"no value of {label}"
+    parts = [value]
+    if (known := (test or {}).get(test_key(metric))) is not None:
+        parts.append(f"{full_title(test_key(metric))} {known:.2f}")
+    epochs = f"{record.epochs} of {count(int(record.config['epochs']), 'epoch')}"
+    why = f": {last_line(record.error)}" if record.error else ""
+    searched = ", ".join(f"{key} {describe_value(drawn)}" for key, drawn in record.best_parameters(metric).items())
+    lines = [
+        searched or "nothing is searched in this arm: its parameters are those of the sweep file",
+        f"{said_outcome(record.outcome)}, {epochs} trained, seed {record.seed}{why}",
+        *record.notes,
+    ]
+    return "\n".join([f"### {escape(', '.join(parts))}", "", *(f"- {escape(line)}" for line in lines)])
+
+
+def registered_description(sweep: str, load_command: str) -> str:
+    """Return the Markdown description of the registered model of the sweep `sweep`, for all of its versions.
+
+    `load_command` is lines of Python that load the version with the alias `champion`.
+    """
+    what = f"Embedding models from the sweep `{sweep}`, which give inputs of one class vectors near each other."
+    which = "Each launch registers its best trial, and gives it the alias `champion`."
+    return "\n".join([what, which, *_code("Load the champion:", load_command)])
+
+
+def version_description(result: SweepResult, splits: Sequence[str], load_command: str) -> str:
+    """Return Markdown on the winner of `result`, for the page of its registered version.
+
+    Args:
+        result: Result of the launch, which has a winner.
+        splits: Texts on the winner's images, such as `training 8304 of 692 classes`.
+        load_command: Lines of Python that load this version.
+    """
+    winner, metric = result.winner, result.metric
+    assert winner is not None
+    best, data = winner.best(metric), winner.config["data"]["name"]
+    tested = result.tests.get(winner.name) or result.test.get(winner.arm) or {}
+    values = {full_title(metric): None if best is None else best[0]}
+    values |= {full_title(key): value for key, value in tested.items() if key == test_key(metric)}
+    numbers = ", ".join(f"{title} {value:.2f}" for title, value in values.items() if value is not None)
+    lines = [f"- Weights: trial `{winner.name}` (seed {winner.seed}), epoch {best and best[1]}: {escape(numbers)}"]
+    lines += [f"- Images: {escape(data)}, {escape(', '.join(splits))}"]
+    lines += [f"- {key}: {escape(describe_value(value))}" for key, value in winner.best_parameters(metric).items()]
+    return "\n".join([*lines, *_code("Load this version:", load_command)])
 
 
 def _code(head: str, load_command: str | None) -> list[str]:

@@ -56,6 +56,7 @@ def fit_lanes(sweep: SweepConfig, machine: Machine, keeps_workers: bool = False)
         placement=wanted.placement,
         accelerator_type=wanted.accelerator_type,
         workers_on_a_node=min(lanes * workers, max(places)),
+        system_metrics=wanted.system_metrics,
     )
 
 

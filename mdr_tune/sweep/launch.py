@@ -6,11 +6,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mdr_tune import __version__
+from mdr_tune.config.space import parameter_tree, walk
 from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.config.trial import TrialConfig
 from mdr_tune.lanes.ray_seams import end_ray_at_once
 from mdr_tune.records.journal import Journal
+from mdr_tune.records.objectives import best_key
 from mdr_tune.records.provenance import repeat_info
+from mdr_tune.records.recorded_sweep import second_key
 from mdr_tune.records.trial_record import SweepResult
+from mdr_tune.report.description import trial_description
+from mdr_tune.report.names import test_key
 from mdr_tune.search.ledger import Ledger
 from mdr_tune.search.stop_rules import StopRules
 from mdr_tune.sweep.interrupts import Interrupts
@@ -28,6 +34,7 @@ from mdr_tune.util.signals import raise_if_interrupted, was_interrupted
 from mdr_tune.util.words import count
 
 if TYPE_CHECKING:
+    from mdr_tune.tracking.run_inputs import Context, DataSplit
     from mdr_tune.tracking.tracker import Tracker
 
 ALL_DONE = "All of it was done and recorded."
@@ -130,7 +137,7 @@ def _run(
     interrupts = Interrupts(status.stage, at_once=end_ray_at_once)
     run = SweepRun(plan, hub, ledger, rules, [tracker, status, description], interrupts)
     try:
-        with LaneWatch(hub, plan.lanes.num_lanes, plan.lanes.needs, status.stage, status.progress):
+        with LaneWatch(hub, plan.lanes.num_lanes, plan.lanes.needs, status.stage, status.progress, tracker.measured):
             if plan.resumes:
                 tracker.catch_up(past.records)
             run.search()
@@ -197,9 +204,22 @@ def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker"
             record.config, plan.lanes.workers_per_lane, plan.lanes.cpus_per_worker, command, plan.code
         ),
         parent_run_id=plan.past.parent_run_id,
+        splits=data_splits,
+        view=lambda parent_run_id: _view(plan, parent_run_id),
+        describe=lambda record, test: trial_description(record, plan.metrics[0], test),
     )
     claim(client, tracker.parent_run_id, session, plan.stores.storage)
     return tracker
+
+
+def _view(plan: Plan, parent_run_id: str) -> str:
+    """Return what MLflow's page of the runs of `plan` opens with: its metrics, and its searched parameters."""
+    from mdr_tune.tracking.runs_view import runs_view
+
+    sweep = plan.sweep
+    keys = list(dict.fromkeys(parameter.key for parameter in walk(parameter_tree(sweep.space))))
+    second = [second_key(sweep.second_metric)] if sweep.second_metric is not None else []
+    return runs_view(parent_run_id, best_key(sweep.metric), [*second, test_key(sweep.metric)], keys)
 
 
 def _images(sweep: SweepConfig) -> dict[str, str]:
@@ -208,17 +228,39 @@ def _images(sweep: SweepConfig) -> dict[str, str]:
     The keys are the names of the splits, with texts such as `5864 of 100 classes`, and `content`, with the images'
     hash.
     """
-    from mdr_tune.data import dataset_content, split_sizes
+    from mdr_tune.data import dataset_content
 
-    data = sweep.trial.data
-    sizes = split_sizes(data)
-    if sweep.trial.protocol == "paper":  # its trials train on the validation classes too
+    parts = {
+        part.replace(" ", "_"): f"{images} of {count(classes, 'class')}"
+        for part, (images, classes) in _split_sizes(sweep.trial).items()
+    }
+    return {**parts, "content": dataset_content(sweep.trial.data)}
+
+
+def _split_sizes(trial: TrialConfig) -> dict[str, tuple[int, int]]:
+    """Return (number of images, number of classes) of each split that `trial` uses, by the split's name."""
+    from mdr_tune.data import split_sizes
+
+    sizes = split_sizes(trial.data)
+    if trial.protocol == "paper":  # it trains on the validation classes too
         held_out = sizes.pop("validation")
         sizes["train"] = (sizes["train"][0] + held_out[0], sizes["train"][1] + held_out[1])
-    parts = {
-        part.replace(" ", "_"): f"{images} of {count(classes, 'class')}" for part, (images, classes) in sizes.items()
-    }
-    return {**parts, "content": dataset_content(data)}
+    return sizes
+
+
+def data_splits(trial: TrialConfig) -> "list[DataSplit]":
+    """Return the splits of the data set of `trial`, as MLflow shows them. The data set is open already."""
+    from mdr_tune.data import dataset_content
+    from mdr_tune.tracking.run_inputs import DataSplit
+
+    content, source = dataset_content(trial.data), trial.data.model_dump()
+    sizes = _split_sizes(trial)
+    if "test queries" in sizes:
+        (queries, classes), (gallery, _) = sizes.pop("test queries"), sizes.pop("test gallery")
+        sizes["test"] = queries + gallery, classes
+    sizes["training"] = sizes.pop("train")
+    contexts: tuple[Context, ...] = "training", "validation", "test"
+    return [DataSplit(trial.data.name, c, *sizes[c], content, source) for c in contexts if c in sizes]
 
 
 def parent_params(plan: Plan, images: dict[str, str]) -> dict[str, object]:

@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING
 
 from mdr_tune.config.space import searched
 from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.records.trial_record import SweepResult
-from mdr_tune.report.description import ablation_description, search_description
+from mdr_tune.report.description import (
+    ablation_description,
+    registered_description,
+    search_description,
+    version_description,
+)
 from mdr_tune.report.rows import AblationTable
 from mdr_tune.report.sentences import gains, summary_sentences, verdict
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.stores import Stores
 from mdr_tune.util.signals import raise_if_interrupted
+from mdr_tune.util.words import count
 
 if TYPE_CHECKING:
     from mdr_tune.tracking.champion import Registration
@@ -95,7 +102,7 @@ def record_outcome(
     if problem is not None:
         return LaunchOutcome(result, tracker.experiment_id, tracker.parent_run_id, None, None, problem)
     try:
-        champion = _register_winner(plan.sweep.name, result, tracker, stage)
+        champion = _register_winner(plan, result, tracker, stage)
         raise_if_interrupted()
         _draw_figures(plan.sweep, result, tracker, stage)
         raise_if_interrupted()
@@ -152,17 +159,19 @@ def _write_report(
     return replace(found, page=written.files[0])
 
 
-def _register_winner(name: str, result: SweepResult, tracker: "Tracker", stage: Stage) -> "Registration | None":
-    """Register the winner of `result` as `name`; return None if there is no winner or the sweep was interrupted."""
+def _register_winner(plan: Plan, result: SweepResult, tracker: "Tracker", stage: Stage) -> "Registration | None":
+    """Register the winner of `result`; return None if there is no winner or the sweep was interrupted."""
     from mdr_tune.checkpoints.checkpoint_file import CHECKPOINT_FILE
     from mdr_tune.sweep.finals import best_checkpoint
-    from mdr_tune.tracking.champion import register_champion
+    from mdr_tune.tracking.champion import describe_registered, register_champion
 
     if result.winner is None or result.interrupted:
         return None
     stage("registering the champion")
     tracker.flush()
-    return register_champion(
+    name, data = plan.sweep.name, plan.sweep.trial.data
+    splits = tracker.splits(TrialConfig.model_validate(result.winner.config))
+    champion = register_champion(
         tracker.client,
         tracker.experiment_id,
         tracker.run_id(result.winner),
@@ -170,7 +179,15 @@ def _register_winner(name: str, result: SweepResult, tracker: "Tracker", stage: 
         checkpoint=best_checkpoint(result.winner, result.metric) / CHECKPOINT_FILE,
         metric=result.metric,
         description=verdict(result)[0],
+        details=lambda made: version_description(
+            result,
+            [f"{split.context} {split.images} of {count(split.classes, 'class')}" for split in splits],
+            plan.stores.load_command(f"{name}/{made.version}", data, made.needs_code),
+        ),
     )
+    load = load_command(plan.stores, plan.sweep, champion)
+    describe_registered(tracker.client, name, registered_description(name, load))
+    return champion
 
 
 def _draw_figures(sweep: SweepConfig, result: SweepResult, tracker: "Tracker", stage: Stage) -> None:

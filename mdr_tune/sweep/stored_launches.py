@@ -42,6 +42,7 @@ MAY_CHANGE_TOO = (
     "resources.lane_restarts",
     "resources.stuck_worker_timeout_s",
     "resources.stalled_worker_timeout_s",
+    "resources.system_metrics",
 )
 """Further keys, besides MAY_CHANGE, that --set may change on a resume. No trial's results depend on any of them."""
 

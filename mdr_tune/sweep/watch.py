@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -21,20 +21,33 @@ logger = logging.getLogger(__name__)
 POLL_S = 2.0
 NOTICE_EVERY_S = 60.0
 LANES_SHOWN = 8
+MEASURED_EVERY_S = 10.0
+
+
+Measured = Sequence[tuple[str | None, Mapping[str, float]]]
+"""For each lane, the name of the trial that has it, or None, and the values of its machine by MLflow's names."""
 
 
 class LaneWatch:
     """Context manager that polls the lanes' hub in a thread and calls `tell` with lines for the user.
 
+    `measured` is called with what the workers measured of their machines, at most once in MEASURED_EVERY_S seconds.
     `hub` is the actor that leases the `num_lanes` lanes of the launch. `needs` are the resources, in words, that the
     workers of a lane need. A line says what has changed: lanes are up, lost or missing. `progress` is called with the
     lanes' reports on a long command, such as one that computes features.
     """
 
     def __init__(
-        self, hub: Any, num_lanes: int, needs: str, tell: Callable[[str], None], progress: Progress = no_progress
+        self,
+        hub: Any,
+        num_lanes: int,
+        needs: str,
+        tell: Callable[[str], None],
+        progress: Progress = no_progress,
+        measured: Callable[[Measured], None] = lambda measured: None,
     ) -> None:
-        self._hub, self._tell, self._progress = hub, tell, progress
+        self._hub, self._tell, self._progress, self._measured = hub, tell, progress, measured
+        self._measured_at = time.monotonic()
         self._news = LaneNews(num_lanes, lambda: _awaited(needs))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lane-watch", daemon=True)
@@ -60,6 +73,19 @@ class LaneWatch:
                     self._tell(text)
             if progress is not None and not self._stop.is_set():
                 self._progress(*progress)
+            self._pass_on_measured()
+
+    def _pass_on_measured(self) -> None:
+        now = time.monotonic()
+        if now - self._measured_at < MEASURED_EVERY_S:
+            return
+        self._measured_at = now
+        try:
+            found: Measured = ray.get(self._hub.take_measured.remote())
+            if any(values for _, values in found):
+                self._measured(found)
+        except Exception:  # numbers beside the search must not end the watch
+            logger.warning("the use of the machines was not recorded", exc_info=True)
 
 
 def _awaited(needs: str) -> str:

@@ -8,6 +8,7 @@ code and this package: `mlflow.pyfunc.load_model`.
 import contextlib
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.objectives import best_key
 from mdr_tune.tracking.exporting import why_not_exportable
 from mdr_tune.tracking.tags import run_tags
+from mdr_tune.tracking.trial_models import MODEL_TAG, of_run
 from mdr_tune.tracking.with_code import (
     INTERPOLATION_KEY,
     RESIZE_KEY,
@@ -88,25 +90,43 @@ def register_champion(
     checkpoint: Path,
     metric: str,
     description: str = "",
+    details: Callable[[Registration], str] = lambda registration: "",
 ) -> Registration:
     """Log the model of `checkpoint` to the run `run_id`, register it as `name`, and give it the alias `champion`.
 
     Nothing is registered if the version with the alias already belongs to this run. The result has the previous
-    champion's best value of `metric`, so that the caller can warn the user of a worse model. `description` is the text
-    that MLflow shows for the new version.
+    champion's best value of `metric`, so that the caller can warn the user of a worse model. MLflow shows `description`
+    for the new version, then what the model takes, then the text that `details` returns.
+
+    If the trial has a logged model, the version's files become files of that model; older launches made another one.
     """
     previous_version, previous_value, previous_run = _champion_before(client, name, metric)
     if previous_version is not None and previous_run == run_id:  # a resumed sweep that found nothing better
         return Registration(previous_version, needs_code=needs_code(client.get_model_version_by_alias(name, ALIAS)))
     model, shape, config = _load(checkpoint)
     resize, by = evaluation_resize(config, shape), config.data.chosen_interpolation
+    model_id = client.get_run(run_id).data.tags.get(MODEL_TAG)
     with_code = is_import_path(config.backbone.name) and why_not_exportable(model, shape) is not None
     if with_code:
-        version = log_with_code(client, experiment_id, run_id, name, model, config, shape, description, resize, by)
+        version = log_with_code(
+            client, experiment_id, run_id, name, model, config, shape, description, resize, by, model_id
+        )
     else:
-        version = log_embedding_model(client, experiment_id, run_id, name, model, shape, description, resize, by)
+        version = log_embedding_model(
+            client, experiment_id, run_id, name, model, shape, description, resize, by, model_id
+        )
     client.set_registered_model_alias(name, ALIAS, version)
-    return Registration(version, previous_version, previous_value, with_code)
+    registration = Registration(version, previous_version, previous_value, with_code)
+    if text := details(registration):
+        written = client.get_model_version(name, version).description
+        client.update_model_version(name, version, f"{written}\n\n{text}")
+    return registration
+
+
+def describe_registered(client: MlflowClient, name: str, description: str) -> None:
+    """Set the description of the registered model `name`, unless it has one, which a user may have written."""
+    if not client.get_registered_model(name).description:
+        client.update_registered_model(name, description)
 
 
 def log_embedding_model(
@@ -119,6 +139,7 @@ def log_embedding_model(
     description: str = "",
     resize: int | None = None,
     interpolation: Interpolation = "lanczos",
+    model_id: str | None = None,
 ) -> str:
     """Log `model` to the run `run_id`, register it as `name`, and return its version. No alias is set.
 
@@ -136,6 +157,7 @@ def log_embedding_model(
         resize: Height and width, in pixels, to which images were resized before the middle was cut out; None if they
             are not known. The value is kept in the metadata of the MLmodel file, which is copied with the model.
         interpolation: Filter by which they were resized. It is kept there too.
+        model_id: Id of the logged model of the run that gets the files; None to make one.
     """
     model.requires_grad_(False)
     takes_images = model.takes_images
@@ -146,8 +168,7 @@ def log_embedding_model(
         warnings.simplefilter("ignore")
         info = mlflow.pytorch.log_model(
             model,
-            name="model",
-            run_id=run_id,
+            **of_run(run_id, model_id),
             registered_model_name=name,
             serialization_format="pt2",
             input_example=example,

@@ -6,7 +6,7 @@ from typing import Any
 
 from mlflow.entities import Metric, RunTag
 
-from mdr_tune.records.metrics import EPOCHS_KEY, TEST_CURVES
+from mdr_tune.records.metrics import EPOCHS_KEY, TEST_CURVES, is_quality
 from mdr_tune.records.objectives import best_epoch_key, best_key
 from mdr_tune.records.trial_record import TrialRecord
 
@@ -20,12 +20,14 @@ def epoch_metrics(record: TrialRecord, index: int, metric: str) -> dict[str, flo
     They include the best value of `metric` so far, and the number of the epoch in which it was reached.
     """
     entry = record.history[index]
-    values = {key: value for key, value in entry.items() if key != "epoch"}
-    values[EPOCHS_KEY] = entry["epoch"]
     so_far = [(past[metric], past["epoch"]) for past in record.history[: index + 1] if metric in past]
     finite = [pair for pair in so_far if math.isfinite(pair[0])]
+    values: dict[str, float] = {}  # MLflow's pages show metrics in the order in which they were written at first
     if finite:
         values[best_key(metric)], values[best_epoch_key(metric)] = max(finite)
+    values |= {key: value for key, value in entry.items() if key == metric or is_quality(key)}
+    values |= {key: value for key, value in entry.items() if key != "epoch"}
+    values[EPOCHS_KEY] = entry["epoch"]
     return {**values, **values_in_force(record, int(entry["epoch"]))}
 
 

@@ -24,10 +24,11 @@ from mdr_tune.records.query_details import TestDetails
 from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence, SweepFacts, SweepRecords
 from mdr_tune.tracking.deleted import deleted_trials, describe_deleted
 from mdr_tune.tracking.query_scores import DETAILS_FOLDER, read_details
-from mdr_tune.tracking.reader import literal, read_history, read_sweep
+from mdr_tune.tracking.reader import read_history, read_sweep
 from mdr_tune.tracking.rerun_record import REPEAT_FILE
 from mdr_tune.tracking.run_files import read_text
 from mdr_tune.tracking.tracker import DISTANCES_FILE
+from mdr_tune.tracking.trial_runs import literal
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.words import first_line
 

@@ -14,6 +14,7 @@ import mlflow
 import numpy as np
 import torch
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import RegisteredModel
 from mlflow.environment_variables import MLFLOW_REGISTRY_URI
 from mlflow.exceptions import MlflowException
@@ -24,6 +25,7 @@ from yaml import YAMLError
 from mdr_tune.config.augmentations import Interpolation
 from mdr_tune.config.datasets import USUAL_RESIZE_PER_IMAGE_SIZE
 from mdr_tune.retrieve import Embedder
+from mdr_tune.tracking.trial_models import find_model, has_files
 from mdr_tune.tracking.with_code import INTERPOLATION_KEY, RESIZE_KEY, STATE, network_with_code
 from mdr_tune.training.model import ImageShape
 from mdr_tune.util.errors import UserError
@@ -83,6 +85,18 @@ class _Found(NamedTuple):
 
 def _resolve(uri: str, client: MlflowClient) -> _Found:
     """Return the address and the run of the model at `uri`. The address has a version in place of an alias."""
+    if run := re.fullmatch(r"runs:/([0-9a-f]+)/model", uri):  # a logged model is named after its trial
+        try:
+            model = find_model(client, client.get_run(run[1]).info.experiment_id, run[1])
+        except MlflowException:  # the run is not there, which the download says
+            model = None
+        if model is not None and not has_files(model.tags):
+            raise UserError(
+                f"{uri}: the model of {model.name} was not registered, so that MLflow has its checkpoint alone, among "
+                "the artifacts of its run: take a registered model, models:/NAME@champion"
+            )
+        if model is not None and model.name != "model":  # the name that imports and older launches give
+            return _Found(str(model.model_uri), run[1])
     named = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
     if named is None:
         _check_version(uri, client)
@@ -152,9 +166,18 @@ def _no_version(client: MlflowClient, name: str) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         return f"{text}; {_known(client)}"
-    newest = [{"field_name": "creation_time", "ascending": False}]
-    kept = client.search_logged_models([experiment.experiment_id], max_results=1, order_by=newest)
-    return f"{text}; its newest files are still there: {kept[0].model_uri}" if kept else f"{text}; {_known(client)}"
+    kept = next((model for model in _logged_models(client, experiment.experiment_id) if has_files(model.tags)), None)
+    return f"{text}; its newest files are still there: {kept.model_uri}" if kept else f"{text}; {_known(client)}"
+
+
+def _logged_models(client: MlflowClient, experiment_id: str) -> Iterator[LoggedModel]:
+    """Yield the logged models of an experiment, the newest first."""
+    newest, token = [{"field_name": "creation_time", "ascending": False}], None
+    while True:
+        page = client.search_logged_models([experiment_id], order_by=newest, page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
 
 
 @contextmanager

@@ -1,21 +1,20 @@
 """Read the trials of a sweep from MLflow, while the sweep runs or afterwards, for the leaderboard and the figures."""
 
-import ast
 import json
 import math
-from typing import Any, cast
+from typing import cast
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from mdr_tune.config.strict_model import set_dotted
-from mdr_tune.records.metrics import EPOCHS_KEY
+from mdr_tune.records.metrics import EPOCHS_KEY, is_of_system
 from mdr_tune.records.recorded_sweep import RecordedTrial, SweepRecords
 from mdr_tune.records.trial_record import Outcome, TrialRecord
 from mdr_tune.tracking import tags
 from mdr_tune.tracking.deleted import deleted_runs, deleted_trials, is_deleted, restore_runs
 from mdr_tune.tracking.experiment import check_active, child_runs
+from mdr_tune.tracking.trial_runs import config_of, literal
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.nearest_name import did_you_mean
 from mdr_tune.util.words import not_utf_8, some
@@ -106,9 +105,6 @@ def _unknown_sweep(client: MlflowClient, name: str) -> str:
 
 def _trial(run: Run) -> RecordedTrial:
     tagged = run.data.tags
-    config: dict[str, Any] = {}
-    for key, text in run.data.params.items():
-        set_dotted(config, key, literal(text))
     name = tagged[tags.TRIAL_TAG]
     record = TrialRecord(
         name=name,
@@ -116,23 +112,15 @@ def _trial(run: Run) -> RecordedTrial:
         number=int(tagged[tags.NUMBER_TAG]),
         seed_index=int(tagged[tags.SEED_INDEX_TAG]),
         parameters=json.loads(tagged[tags.PARAMETERS_TAG]),
-        config=config,
+        config=config_of(run.data.params),
         outcome=cast(Outcome, tagged[tags.OUTCOME_TAG]),
         error=tagged.get(tags.WHY_TAG),
         changes=tags.changes_of(tagged),
         notes=tagged[tags.NOTES_TAG].split("; ") if tags.NOTES_TAG in tagged else [],
         device=tagged.get(tags.DEVICE_TAG),
     )
-    metrics = {key: value for key, value in run.data.metrics.items() if math.isfinite(value)}
+    metrics = {key: value for key, value in run.data.metrics.items() if math.isfinite(value) and not is_of_system(key)}
     return RecordedTrial(record, run.info.run_id, metrics)
-
-
-def literal(text: str) -> Any:
-    """Return the value of the Python literal `text`, such as 0.5 for `0.5`; `text` itself if it is not a literal."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def read_history(client: MlflowClient, run_id: str, metrics: list[str]) -> list[dict[str, float]]:

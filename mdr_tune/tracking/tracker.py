@@ -18,13 +18,15 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.records.metrics import EPOCHS_KEY, SEEDS_KEY
+from mdr_tune.records.metrics import EPOCHS_KEY, SEEDS_KEY, SYSTEM, is_quality
 from mdr_tune.records.objectives import best_key
 from mdr_tune.records.query_details import TestDetails
 from mdr_tune.records.recorded_sweep import mean_key, second_key
 from mdr_tune.records.trial_record import TrialRecord, mean_over_seeds
 from mdr_tune.tracking.epochs import entries_of, epoch_metrics, has_test_curves, values_in_force
 from mdr_tune.tracking.query_scores import TestScores
+from mdr_tune.tracking.run_inputs import Context, DataSplit, log_splits, of_model
+from mdr_tune.tracking.runs_view import view_tag
 from mdr_tune.tracking.tags import (
     COMPILED_TAG,
     COMPLETE_TAG,
@@ -40,7 +42,8 @@ from mdr_tune.tracking.tags import (
     note_tags,
     run_tags,
 )
-from mdr_tune.tracking.trial_runs import TrialRuns, log_params
+from mdr_tune.tracking.trial_models import MODEL_TAG
+from mdr_tune.tracking.trial_runs import PARAM_VALUE_LIMIT, TrialRuns, log_params, trial_params
 from mdr_tune.tracking.writer import OrderedWriter
 from mdr_tune.util.words import escaped, last_line
 
@@ -69,6 +72,11 @@ class Tracker:
         second_metric: Name of the second objective; None if there is one objective.
         repeat: Function that returns everything that is needed to repeat a trial, for the artifact `repeat.json` of the
             trial's run. None: no such artifact is written.
+        splits: Function that returns the splits of the data set that a trial's configuration names. Training and
+            validation become inputs of the trial's run when it starts, the test split when it was read.
+        view: Function that returns what MLflow's page of the runs opens with, from the id of the parent run.
+        describe: Function that returns the description of an ended trial, in Markdown. It also gets the trial's metrics
+            on the test classes, or None.
         local_draws: Layers of the backbones whose results depend on the number of workers. All runs get them as a tag.
         parent_run_id: Id of the parent run of a resumed launch, which keeps its parameters and files. If it is None, a
             parent run is created.
@@ -87,17 +95,23 @@ class Tracker:
         repeat: Callable[[TrialRecord], dict[str, Any]] | None = None,
         local_draws: Sequence[str] = (),
         parent_run_id: str | None = None,
+        splits: Callable[[TrialConfig], Sequence[DataSplit]] = lambda config: (),
+        view: Callable[[str], str] | None = None,
+        describe: Callable[[TrialRecord, Mapping[str, float] | None], str] | None = None,
     ) -> None:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         self.client, self.experiment_id = client, experiment_id
         self._metric, self._second_metric, self._checkpoints = metric, second_metric, checkpoints
-        self._repeat = repeat
+        self._repeat, self._describe, self.splits = repeat, describe, splits
+        self._epoch_times: dict[str, dict[int, int]] = {}
+        self._inputs_of_parent: set[tuple[str, str]] = set()
         self._draws_tag = {LOCAL_DRAWS_TAG: "; ".join(local_draws)[:TAG_LIMIT]} if local_draws else {}
         self._writer = OrderedWriter()
         self._seen: dict[str, dict[str, TrialRecord]] = {}
         self._ended: set[str] = set()
         self._changed: set[str] = set()
         self._best: float | None = None
+        self._began_ms = _now_ms()
         self._parent_steps: set[int] = set()
         if parent_run_id is None:
             objectives = {METRIC_TAG: metric, **({SECOND_METRIC_TAG: second_metric} if second_metric else {})}
@@ -109,8 +123,11 @@ class Tracker:
         else:
             self.parent_run_id = parent_run_id
             client.update_run(parent_run_id, status="RUNNING")
+            self._began_ms = client.get_run(parent_run_id).info.start_time
             history = client.get_metric_history(parent_run_id, best_key(metric))
             self._parent_steps = {point.step for point in history}
+        if view is not None:
+            client.set_experiment_tag(experiment_id, view_tag(self.parent_run_id), view(self.parent_run_id))
         self._runs = TrialRuns(client, experiment_id, self.parent_run_id, is_new=parent_run_id is None)
 
     def run_id(self, record: TrialRecord) -> str:
@@ -135,13 +152,26 @@ class Tracker:
 
     def _start(self, record: TrialRecord) -> None:
         run_id = self._runs.open(record)
-        flat = TrialConfig.model_validate(record.config).flat()
-        if self._runs.num_params(record) >= len(flat):
+        config = TrialConfig.model_validate(record.config)
+        params = trial_params(record, config)
+        if self._runs.num_params(record) >= len(params):
             return
         if self._repeat is not None:
             self.client.log_text(run_id, json.dumps(self._repeat(record), indent=2), "repeat.json")
-        log_params(self.client, run_id, flat)  # last: a run with all parameters also has the file
-        self._runs.params_written(record, len(flat))
+        self._log_inputs(record, ("training", "validation"))
+        if "test" in config.measured_curves:
+            self._log_inputs(record, ("test",))
+        log_params(self.client, run_id, params)  # last: a run with all parameters also has the file and the inputs
+        self._runs.params_written(record, len(params))
+
+    def _log_inputs(self, record: TrialRecord, contexts: Sequence[Context]) -> None:
+        """Write the splits that the trial of `record` used as one of `contexts` into its run and the parent run."""
+        splits = self.splits(TrialConfig.model_validate(record.config))
+        log_splits(self.client, self._runs.open(record), splits, contexts)
+        used = {(split.name, split.digest) for split in splits if split.context in contexts}
+        if not used <= self._inputs_of_parent:
+            log_splits(self.client, self.parent_run_id, splits, contexts)
+            self._inputs_of_parent |= used
 
     def epoch_finished(self, record: TrialRecord) -> None:
         """Write the metrics of the last epoch in `record`, and the best value so far.
@@ -161,6 +191,8 @@ class Tracker:
         metrics = [entry for entry in entries if isinstance(entry, Metric)]
         tags = {entry.key: entry for entry in entries if isinstance(entry, RunTag)}
         self.client.log_batch(self._runs.open(record), metrics=metrics, tags=list(tags.values()))
+        times = {metric.step: metric.timestamp for metric in metrics if metric.key == EPOCHS_KEY}
+        self._epoch_times.setdefault(record.name, {}).update(times)
 
     def trial_noted(self, record: TrialRecord) -> None:
         """Write the notes in `record` and its changes by population based training as tags.
@@ -202,7 +234,7 @@ class Tracker:
     def _end(self, record: TrialRecord, when: int) -> None:
         run_id = self._runs.open(record)
         entries: list[Metric | RunTag] = [RunTag(OUTCOME_TAG, record.outcome), *note_tags(record)]
-        best = record.best(self._metric)
+        best, kept = record.best(self._metric), dict[int, str]()
         if record.outcome == "diverged":  # replaces the best value so far, so that nobody sorts by it
             entries.append(Metric(best_key(self._metric), math.nan, when, record.epochs + 1))
         if record.error is not None:
@@ -217,10 +249,45 @@ class Tracker:
                 folder = record.checkpoints.get(kept_epoch)
                 if folder is not None:
                     self.client.log_artifacts(run_id, folder, f"checkpoints/{name}")
+                    kept[kept_epoch] = f"checkpoints/{name}"
             if self._second_metric and (values := record.objectives([self._metric, self._second_metric])):
                 entries += entries_of({second_key(self._second_metric): values[1]}, record.epochs, when)
+            if kept and record.outcome != "killed":
+                entries += self._model_entries(record, run_id, kept.get(best[1], next(iter(kept.values()))))
+        entries += self._description(record)
         entries.append(RunTag(COMPLETE_TAG, str(record.epochs)))  # MLflow writes tags after the metrics
         self._write(record, entries)
+
+    def _model_entries(self, record: TrialRecord, run_id: str, checkpoint: str) -> list[Metric | RunTag]:
+        """Complete the logged model of an ended trial; return its metrics in the best epoch, and a tag with its id.
+
+        The run has these metrics already. They are given with the time at which they were written into it, so that
+        MLflow does not add them to the run once more. `checkpoint` is the artifact folder with the model's weights.
+        """
+        config, best = TrialConfig.model_validate(record.config), record.best(self._metric)
+        assert best is not None  # a trial without a value has no checkpoint to keep
+        epoch = best[1]
+        times = self._epoch_times.get(record.name, {})
+        if epoch not in times:  # an earlier session wrote the epoch
+            times = {point.step: point.timestamp for point in self.client.get_metric_history(run_id, EPOCHS_KEY)}
+        params = {key: escaped(str(value))[:PARAM_VALUE_LIMIT] for key, value in trial_params(record, config).items()}
+        model_id = self._runs.open_model(record, params, epoch, checkpoint)
+        of_epoch = next(entry for entry in record.history if entry["epoch"] == epoch)
+        measured = entries_of({key: value for key, value in of_epoch.items() if is_quality(key)}, epoch, times[epoch])
+        return [*self._of_model(measured, model_id, run_id, config), RunTag(MODEL_TAG, model_id)]
+
+    def _of_model(
+        self, entries: Iterable[Metric | RunTag], model_id: str, run_id: str, config: TrialConfig
+    ) -> list[Metric | RunTag]:
+        """Return the metrics among `entries` as metrics of a logged model on their splits, and the tags unchanged."""
+        splits = self.splits(config)
+        return [of_model(one, model_id, run_id, splits) if isinstance(one, Metric) else one for one in entries]
+
+    def _description(self, record: TrialRecord, test: Mapping[str, float] | None = None) -> list[Metric | RunTag]:
+        """Return a tag with the description of an ended trial; nothing if trials are not described."""
+        if self._describe is None:
+            return []
+        return [RunTag(MLFLOW_RUN_NOTE, escaped(self._describe(record, test))[:TAG_LIMIT])]
 
     def _wanted_checkpoints(self, record: TrialRecord, best_epoch: int) -> list[tuple[int, str]]:
         """Return the epoch and the artifact folder's name for each checkpoint to upload."""
@@ -310,10 +377,46 @@ class Tracker:
         def write() -> None:
             run_id = self._runs.open(record)
             if not scores.are_in(self.client, run_id):
+                self._log_inputs(record, ("test",))
                 scores.write_details(self.client, run_id)
-                self._write(record, scores.entries())
+                entries, model_id = scores.entries(), self._runs.model_id(record)
+                if model_id is not None:
+                    config = TrialConfig.model_validate(record.config)
+                    entries = self._of_model(entries, model_id, run_id, config)
+                self._write(record, [*entries, *self._description(record, metrics)])
 
         self._put(record, "the test metrics", write)
+
+    def measured(self, lanes: Sequence[tuple[str | None, Mapping[str, float]]]) -> None:
+        """Write how much the machines of the lanes are used into the runs of their trials, and into the parent run.
+
+        In the parent run, the names begin with the lane if there are several: `system/lane_1/...`. The step is the time
+        since the launch began, in seconds. Values that the store does not take are lost, and nothing else is.
+
+        Args:
+            lanes: For each lane, the name of the trial that has it, or None, and the values by MLflow's names.
+        """
+        when = _now_ms()
+        step, of_parent = (when - self._began_ms) // 1000, dict[str, float]()
+        for lane, (name, values) in enumerate(lanes):
+            part = f"lane_{lane}/" if len(lanes) > 1 else ""
+            of_parent |= {f"{SYSTEM}{part}{key}": value for key, value in values.items()}
+            record = self._seen.get((name or "").split(".")[0], {}).get(name or "")
+            if record is not None and record.outcome == "running" and record.history and values:
+                of_trial = {f"{SYSTEM}{key}": value for key, value in values.items()}
+                self._put_measured(record.name, entries_of(of_trial, step, when), self._runs.id_of(record.name))
+        self._put_measured("the launch", entries_of(of_parent, step, when), self.parent_run_id)
+
+    def _put_measured(self, whose: str, entries: list[Metric | RunTag], run_id: str) -> None:
+        metrics = [entry for entry in entries if isinstance(entry, Metric)]
+
+        def write() -> None:
+            try:
+                self.client.log_batch(run_id, metrics=metrics)
+            except Exception as error:
+                logger.warning("MLflow: the use of the machines during %s was not written: %s", whose, error)
+
+        self._writer.put(f"the use of the machines during {whose}", write, run_id)
 
     def note(self, markdown: str) -> None:
         """Set the parent run's description to `markdown` while the sweep runs.

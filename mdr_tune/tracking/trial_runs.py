@@ -3,6 +3,7 @@
 Each trial has one run, which is found again by its tags. Runs are changed only on the thread of the `OrderedWriter`.
 """
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Param, Run
 
-from mdr_tune.config.strict_model import flatten
+from mdr_tune.config.domains import LevelsDomain
+from mdr_tune.config.strict_model import flatten, set_dotted
+from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.tracking.experiment import child_runs
 from mdr_tune.tracking.tags import COMPLETE_TAG, OUTCOME_TAG, TRIAL_TAG, trial_tags
+from mdr_tune.tracking.trial_models import MODEL_TAG, open_model
 from mdr_tune.util.words import escaped
 
 PARAM_VALUE_LIMIT = 6000
@@ -26,6 +30,43 @@ STATUS = {
     "killed": "KILLED",
 }
 """MLflow's status of a run for each outcome of its trial."""
+
+
+LEVEL_PARTS = tuple(f"mdr.levels.{part}" for part in LevelsDomain.model_fields)
+"""Keys of searched levels. A configuration has the levels themselves in their place."""
+MDR_ON, MDR_OFF = "on", "off"
+
+
+def trial_params(record: TrialRecord, config: TrialConfig) -> dict[str, Any]:
+    """Return the parameters of the run of `record`'s trial, by dotted key, so that `config_of` returns its `config`.
+
+    They are the whole configuration, and what was drawn in place of its keys: `mdr.levels.count`, or the name of a
+    choice, such as `loss`. `mdr` is `on` or `off`. The drawn ones come first, as MLflow's pages keep the order.
+    """
+    flat = config.flat()
+    sections = {key.rsplit(".", depth)[0] for key in flat for depth in range(1, key.count(".") + 1)}
+    drawn = {key: value for key, value in record.parameters.items() if key in sections or key in LEVEL_PARTS}
+    switch = {"mdr": drawn.get("mdr", MDR_ON) if config.mdr is not None else MDR_OFF}
+    searched = {key: flat.get(key, drawn.get(key)) for key in record.parameters if key in flat or key in drawn}
+    return {**searched, **switch, **flat, **switch}
+
+
+def config_of(params: Mapping[str, str]) -> dict[str, Any]:
+    """Return the nested configuration in `params`, the parameters of a trial's run. Older runs lack drawn ones."""
+    kept = {key: text for key, text in params.items() if key not in LEVEL_PARTS}
+    config: dict[str, Any] = {}
+    for key, text in kept.items():
+        if not any(other.startswith(f"{key}.") for other in kept):
+            set_dotted(config, key, None if (key, text) == ("mdr", MDR_OFF) else literal(text))
+    return config
+
+
+def literal(text: str) -> Any:
+    """Return the value of the Python literal `text`, such as 0.5 for `0.5`; `text` itself if it is not a literal."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
@@ -48,6 +89,8 @@ class _TrialRun:
     num_params: int = 0
     complete: str | None = None
     outcome: str = "running"
+    model_id: str | None = None
+    may_have_model: bool = False
 
 
 class TrialRuns:
@@ -59,7 +102,7 @@ class TrialRuns:
     def __init__(self, client: MlflowClient, experiment_id: str, parent_run_id: str, is_new: bool) -> None:
         self._client, self._experiment_id, self._parent_run_id = client, experiment_id, parent_run_id
         self._in_doubt: set[str] = set()
-        found = () if is_new else child_runs(client, experiment_id, parent_run_id)
+        found = () if is_new else child_runs(client, experiment_id, parent_run_id)  # of earlier sessions
         self._runs: dict[str, _TrialRun] = {}
         for run in found:
             self._runs.setdefault(run.data.tags.get(TRIAL_TAG, ""), _known(run))
@@ -101,6 +144,23 @@ class TrialRuns:
         self._client.set_terminated(run.run_id, status)
         run.status, run.outcome, run.complete = status, record.outcome, str(record.epochs)
 
+    def open_model(self, record: TrialRecord, params: Mapping[str, str], epoch: int, checkpoint: str) -> str:
+        """Return the id of the logged model of `record`'s trial, which is created if it is missing, and linked.
+
+        `params` are its parameters. Its weights are those of `epoch`, in the artifact folder `checkpoint` of the run.
+        """
+        run = self._runs[record.name]
+        if run.model_id is None:
+            may_exist, run.may_have_model = run.may_have_model, True
+            run.model_id = open_model(
+                self._client, self._experiment_id, run.run_id, record.name, params, epoch, checkpoint, may_exist
+            )
+        return run.model_id
+
+    def model_id(self, record: TrialRecord) -> str | None:
+        """Return the id of the logged model of `record`'s trial; None if it has none, as in older launches."""
+        return self._runs[record.name].model_id
+
     def num_params(self, record: TrialRecord) -> int:
         """Return the number of parameters that the run of `record`'s trial has."""
         return self._runs[record.name].num_params
@@ -119,5 +179,11 @@ class TrialRuns:
 def _known(run: Run) -> _TrialRun:
     tags = run.data.tags
     return _TrialRun(
-        run.info.run_id, run.info.status, len(run.data.params), tags.get(COMPLETE_TAG), tags.get(OUTCOME_TAG, "running")
+        run.info.run_id,
+        run.info.status,
+        len(run.data.params),
+        tags.get(COMPLETE_TAG),
+        tags.get(OUTCOME_TAG, "running"),
+        tags.get(MODEL_TAG),
+        may_have_model=bool(run.data.params),
     )

@@ -24,6 +24,7 @@ from mlflow.types import Schema, TensorSpec
 
 from mdr_tune.config.augmentations import Interpolation
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.tracking.trial_models import of_run
 from mdr_tune.training.model import EmbeddingModel, ImageShape
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.import_path import look_for_code_in
@@ -71,6 +72,7 @@ def log_with_code(
     description: str,
     resize: int,
     interpolation: Interpolation = "lanczos",
+    model_id: str | None = None,
 ) -> str:
     """Log `model` with the user's code, register it, and return its version. `config` is that of the model's trial.
 
@@ -93,12 +95,11 @@ def log_with_code(
             warnings.simplefilter("ignore")
             info = mlflow.models.Model.log(  # not mlflow.pyfunc.log_model, which takes no run
                 artifact_path=None,
-                name="model",
                 flavor=mlflow.pyfunc,
                 python_model=str(program),
                 artifacts={"state": str(state)},
                 code_paths=[str(path) for path in sorted(copy.iterdir())] or None,
-                run_id=run_id,
+                **of_run(run_id, model_id),
                 registered_model_name=name,
                 signature=signature_of(model, image_shape),
                 metadata=metadata,

@@ -138,7 +138,7 @@ def test_sentences_and_commands_are_whole_lines(width: int) -> None:
     plan = make_plan(LONG)
     lines = printed_result(width, plan, outcome_of())
     browse = next(i for i, line in enumerate(lines) if line.startswith("Browse the trials"))
-    assert lines[browse + 1 : browse + 3] == [f"  {line}" for line in ui_lines(plan.stores, "7")]
+    assert lines[browse + 1 : browse + 3] == [f"  {line}" for line in ui_lines(plan.stores, "7", "parent")]
     assert lines[-4:] == [
         "Load the winner (mdr_levels version 3, alias champion):",
         "  import mlflow",
@@ -186,11 +186,14 @@ def test_a_registry_elsewhere_is_named_wherever_the_champion_is(monkeypatch: pyt
     lines = printed_result(200, plan, outcome_of())
     assert "Load the winner (mdr_levels version 3, alias champion, in http://me:***@models:5000):" in lines
     assert '  mlflow.set_registry_uri("http://me:***@models:5000")' in lines
-    assert shlex.split(ui_lines(plan.stores, "1")[0])[-2:] == ["--registry-store-uri", "http://me:***@models:5000"]
+    assert shlex.split(ui_lines(plan.stores, "1", "0123456789")[0])[-2:] == [
+        "--registry-store-uri",
+        "http://me:***@models:5000",
+    ]
 
 
 def test_the_command_for_the_ui_survives_the_shell() -> None:
-    words = shlex.split(ui_lines(make_plan(LONG).stores, "1")[0])
+    words = shlex.split(ui_lines(make_plan(LONG).stores, "1", "0123456789")[0])
     assert words[1:] == [
         *("ui", "--host", "127.0.0.1", "--port", "5000"),
         *("--backend-store-uri", f"sqlite:///{LONG}/mlflow.db"),
@@ -200,8 +203,10 @@ def test_the_command_for_the_ui_survives_the_shell() -> None:
 
 
 def test_with_a_server_its_address_is_the_ui() -> None:
-    lines = ui_lines(make_plan(tracking_uri="http://tracking:5000").stores, "3")
-    assert lines == ["http://tracking:5000/#/experiments/3/runs?workflowType=machine_learning"]
+    lines = ui_lines(make_plan(tracking_uri="http://tracking:5000").stores, "3", "0123456789")
+    assert lines == [
+        "http://tracking:5000/#/experiments/3/runs?workflowType=machine_learning&viewStateShareKey=01234567"
+    ]
 
 
 def test_without_a_champion_there_is_nothing_to_load() -> None:

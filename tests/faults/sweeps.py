@@ -100,7 +100,7 @@ def run(
 
 def same_each_run(metrics: dict[str, float]) -> dict[str, float]:
     """Return the metrics without those that a clock or a memory gauge gave."""
-    return {key: value for key, value in metrics.items() if not key.startswith(("time/", "memory/"))}
+    return {key: value for key, value in metrics.items() if not key.startswith(("time/", "memory/", "system/"))}
 
 
 def numbers(outcome: LaunchOutcome) -> list[tuple[Any, ...]]:

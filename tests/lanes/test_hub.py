@@ -4,6 +4,7 @@ import asyncio
 
 from mdr_tune.lanes.hub import LaneHub, Outcome
 from mdr_tune.lanes.messages import LOST_A_WORKER, CommandKind, Reply, WorkerProcess
+from mdr_tune.lanes.system_metrics import Measurement
 from tests.waiting import HANG_S
 
 EPOCH: CommandKind = "epoch"
@@ -80,5 +81,17 @@ def test_a_command_that_a_stop_interrupts_is_not_sent_again() -> None:
         _, outcome = await running(hub, "a")
         await hub.stop()
         assert await outcome == ("ended", "the sweep is over")
+
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))
+
+
+def test_what_workers_measured_goes_with_the_trial_that_has_their_lane() -> None:
+    async def scenario() -> None:
+        hub = await hub_of(2)
+        await hub.lease("a")
+        for cpu in (10.0, 20.0):
+            await hub.measured(0, 0, Measurement("here", {"cpu_utilization_percentage": cpu}, {}))
+        assert await hub.take_measured() == [("a", {"cpu_utilization_percentage": 20.0}), (None, {})]
+        assert await hub.take_measured() == [("a", {}), (None, {})]
 
     asyncio.run(asyncio.wait_for(scenario(), HANG_S))

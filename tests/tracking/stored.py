@@ -10,9 +10,10 @@ from mlflow.entities import Run
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.tracking.experiment import child_runs
+from mdr_tune.tracking.run_inputs import Context, DataSplit
 
 METRIC = "val/recall_at_1"
-IDENTIFYING = ("mlflow.parentRunId", "mlflow.user", "mlflow.source.name")
+IDENTIFYING = ("mlflow.parentRunId", "mlflow.user", "mlflow.source.name", "mdr_tune.model")
 
 
 def make_trial(name: str, weight: float = 0.1, epochs: int = 3, **changes: Any) -> TrialRecord:
@@ -47,6 +48,33 @@ def all_files(client: MlflowClient, run_id: str, path: str | None = None) -> lis
     return sorted(found)
 
 
+def splits(config: TrialConfig) -> list[DataSplit]:
+    """What a launch says of the data of its trials."""
+    sizes: dict[Context, int] = {"training": 40, "validation": 20, "test": 30}
+    return [
+        DataSplit("glyphs", context, images, images // 4, "0123456789abcdef" * 2, {})
+        for context, images in sizes.items()
+    ]
+
+
+def inputs_of(run: Run) -> dict[str, tuple[str, str]]:
+    """Return (digest, context) of each data set that a run used, by name."""
+    found = [(one.dataset, {tag.key: tag.value for tag in one.tags}) for one in run.inputs.dataset_inputs]
+    assert len({dataset.name for dataset, _ in found}) == len(found)
+    return {dataset.name: (dataset.digest, tags["mlflow.data.context"]) for dataset, tags in found}
+
+
+def model_of(client: MlflowClient, run: Run) -> dict[str, Any] | None:
+    """Return the logged model that a run made, without ids and times; None if there is none."""
+    found = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    assert [model.model_id for model in found] == [link.model_id for link in run.outputs.model_outputs]
+    if not found:
+        return None
+    (model,) = found
+    metrics = sorted((one.key, one.step, one.value, one.dataset_name) for one in model.metrics or ())
+    return {"name": model.name, "status": str(model.status), "metrics": metrics, "params": dict(model.params)}
+
+
 def stored(client: MlflowClient, experiment_id: str, parent_run_id: str) -> dict[str, Any]:
     """Return all that a launch left in the store, without ids and times; child runs by name, those of a name in a
     list."""
@@ -58,6 +86,8 @@ def stored(client: MlflowClient, experiment_id: str, parent_run_id: str) -> dict
             "params": run.data.params,
             "metrics": {key: history(client, run, key) for key in sorted(run.data.metrics)},
             "files": all_files(client, run.info.run_id),
+            "inputs": inputs_of(run),
+            "model": model_of(client, run),
         }
 
     children: dict[str, list[dict[str, Any]]] = {}
@@ -72,7 +102,10 @@ class Counting:
     Only what writes is counted.
     """
 
-    WRITES = ("create_run", "log_batch", "log_text", "log_artifacts", "set_tag", "update_run", "set_terminated")
+    WRITES = (
+        *("create_run", "log_batch", "log_text", "log_artifacts", "set_tag", "update_run", "set_terminated"),
+        *("log_inputs", "log_outputs", "create_logged_model", "finalize_logged_model", "set_experiment_tag"),
+    )
 
     def __init__(
         self,

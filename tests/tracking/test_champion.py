@@ -9,8 +9,18 @@ import torch
 from mlflow import MlflowClient
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.tracking.champion import Registration, evaluation_resize, load_model, register_champion
+from mdr_tune.tracking.champion import (
+    Registration,
+    describe_registered,
+    evaluation_resize,
+    load_model,
+    register_champion,
+)
 from mdr_tune.tracking.experiment import open_experiment
+from mdr_tune.tracking.loading import load_embedder
+from mdr_tune.tracking.tracker import Tracker
+from mdr_tune.util.errors import UserError
+from tests.tracking.stored import add_epoch, checkpoint, inputs_of, make_trial, splits
 from tests.tracking.tiny_trial import noise_images, save, trained
 
 LOAD = """
@@ -93,3 +103,64 @@ def test_the_size_that_images_are_brought_to() -> None:
     files = TrialConfig.model_validate({"data": {"name": "cub200", "resize": 292, "image_size": 256}})
     assert evaluation_resize(glyphs, (1, 32, 32)) == 32
     assert evaluation_resize(files, (3, 256, 256)) == 292
+
+
+@pytest.mark.usefixtures("mlflow_globals")
+def test_the_champion_is_the_trial_s_logged_model(client: MlflowClient, artifact_root: Path, tmp_path: Path) -> None:
+    session = trained("none")
+    tracker = Tracker(
+        client,
+        open_experiment(client, "one_model", artifact_root),
+        run_name="x",
+        metric=METRIC,
+        params={},
+        files={},
+        checkpoints="best",
+        splits=splits,
+    )
+    records = [make_trial("mdr-001"), make_trial("mdr-001.2")]
+    for record in records:
+        tracker.trial_started(record)
+        add_epoch(record, 50.0)
+        checkpoint(record, tmp_path)
+        tracker.epoch_finished(record)
+        record.outcome = "completed"
+        tracker.trial_ended(record)
+    tracker.test_scored(records[0], {"test/recall_at_1": 40.0})
+    tracker.flush()
+    run_id, file = tracker.run_id(records[0]), save(session, tmp_path / "checkpoint.pt")
+    register_champion(
+        client,
+        tracker.experiment_id,
+        run_id,
+        "one_model",
+        file,
+        METRIC,
+        "Winner: mdr-001.",
+        details=lambda registration: f"Load version {registration.version}.",
+    )
+    describe_registered(client, "one_model", "Models of a sweep.")
+    describe_registered(client, "one_model", "This comes second.")
+    tracker.close("FINISHED")
+
+    models = client.search_logged_models([tracker.experiment_id])
+    assert sorted(model.name for model in models) == ["mdr-001", "mdr-001-2"]  # none is made for the registration
+    (model,) = (model for model in models if model.source_run_id == run_id)
+    measured = {(one.key, one.dataset_name): one.value for one in model.metrics}
+    assert measured == {(METRIC, "glyphs validation"): 50.0, ("test/recall_at_1", "glyphs test"): 40.0}
+    version = client.get_model_version_by_alias("one_model", "champion")
+    assert (version.source, version.run_id) == (model.model_uri, run_id)
+    assert version.description.startswith("Winner: mdr-001.")
+    assert version.description.endswith("\n\nLoad version 1.")
+    assert client.get_registered_model("one_model").description == "Models of a sweep."
+    assert set(inputs_of(client.get_run(run_id))) == {"glyphs training", "glyphs validation", "glyphs test"}
+    images = noise_images(range(9, 10)).images
+    for uri in (f"runs:/{run_id}/model", "models:/one_model@champion"):
+        embedder = load_embedder(uri, client, torch.device("cpu"))
+        assert embedder.run_id == run_id
+        torch.testing.assert_close(embedder.network(images), embed(session.model, images), rtol=0, atol=1e-5)
+    with pytest.raises(UserError, match=r"the model of mdr-001-2 was not registered"):
+        load_embedder(f"runs:/{tracker.run_id(records[1])}/model", client)
+    client.delete_model_version("one_model", "1")
+    with pytest.raises(UserError, match=rf"its newest files are still there: {model.model_uri}"):
+        load_embedder("models:/one_model@champion", client)

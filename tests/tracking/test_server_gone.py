@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.tracker import Tracker
 from tests.mlflow_process import Server
-from tests.tracking.stored import METRIC, add_epoch, checkpoint, make_trial, stored
+from tests.tracking.stored import METRIC, add_epoch, checkpoint, make_trial, splits, stored
 
 GONE_FOR_S = 3.0
 
@@ -45,6 +45,7 @@ def test_a_server_that_is_gone_for_a_while(
             files={},
             checkpoints="best",
             repeat=lambda record: {"config": record.config},
+            splits=splits,
         )
         for number, outcome in enumerate(["completed", "stopped_early", "failed", "diverged"], 1):
             record = make_trial(f"mdr-{number:03d}", weight=0.1 * number)

@@ -14,6 +14,8 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.objectives import best_key
 from mdr_tune.records.trial_record import Change, Outcome, TrialRecord
 from mdr_tune.tracking.experiment import open_experiment
+from mdr_tune.tracking.reader import read_sweep
+from mdr_tune.tracking.runs_view import runs_page, runs_view
 from mdr_tune.tracking.tags import TRIAL_TAG
 from mdr_tune.tracking.tracker import Tracker
 from mdr_tune.tracking.trial_runs import PARAM_VALUE_LIMIT
@@ -106,7 +108,7 @@ def test_one_parent_with_a_child_for_each_trial(sweep: dict[str, Any]) -> None:
 def test_parameters_are_the_flat_trial(sweep: dict[str, Any]) -> None:
     expected = TrialConfig.model_validate({"epochs": 3, "mdr": {"weight": 0.1}}).flat()
     params = sweep["a"].data.params
-    assert params == {key: str(value) for key, value in expected.items()}
+    assert params == {key: str(value) for key, value in expected.items()} | {"mdr": "on"}
     assert (params["mdr.weight"], params["mdr.levels"], params["loss.margin"]) == ("0.1", "[-3.0, 0.0, 3.0]", "0.2")
     assert sweep["b"].data.params["mdr.weight"] == "0.2"
 
@@ -399,3 +401,62 @@ def test_what_is_not_utf_8_is_escaped(client: MlflowClient, make_tracker: MakeTr
     assert (parent.info.run_name, parent.data.params["file"]) == ("r\\xe9", "r\\xe9.yaml")
     assert artifact(client, parent, "command.txt", tmp_path) == "launch.py --space r\\xe9.yaml"
     assert artifact(client, run, "traceback.txt", tmp_path).endswith("OSError: r\\xe9")
+
+
+def test_the_use_of_the_machines_is_beside_the_results(client: MlflowClient, make_tracker: MakeTracker) -> None:
+    tracker, running, done = make_tracker(), trial("a"), trial("b")
+    tell(tracker, done, [50.0], "completed")
+    tracker.trial_started(running)
+    running.history.append({"epoch": 1.0, METRIC: 40.0})
+    tracker.epoch_finished(running)
+    tracker.flush()
+    cpu = "cpu_utilization_percentage"
+    tracker.measured([("a", {cpu: 25.0}), ("b", {cpu: 30.0}), (None, {cpu: 35.0})])
+    tracker.measured([("unknown", {}), (None, {cpu: 36.0}), (None, {})])
+    tracker.flush()
+
+    def system(run_id: str) -> dict[str, float]:
+        metrics = client.get_run(run_id).data.metrics
+        return {key: value for key, value in metrics.items() if key.startswith("system/")}
+
+    assert system(tracker.run_id(running)) == {f"system/{cpu}": 25.0}
+    assert system(tracker.run_id(done)) == {}  # it had ended
+    lanes = {f"system/lane_{lane}/{cpu}": value for lane, value in ((0, 25.0), (1, 36.0), (2, 35.0))}
+    assert system(tracker.parent_run_id) == lanes
+    name = client.get_experiment(tracker.experiment_id).name
+    assert all(METRIC in one.metrics and len(system_keys(one.metrics)) == 0 for one in read_sweep(client, name).trials)
+
+
+def system_keys(metrics: dict[str, float]) -> list[str]:
+    return [key for key in metrics if key.startswith("system/")]
+
+
+def test_a_store_that_takes_no_use_of_machines_loses_nothing_else(
+    client: MlflowClient, make_tracker: MakeTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = make_tracker()
+    monkeypatch.setattr(tracker, "parent_run_id", "0" * 32)
+    tracker.measured([(None, {"cpu_utilization_percentage": 25.0})])
+    tracker.flush()  # no TrackingLost
+
+
+def test_the_metric_and_the_searched_parameters_come_first(client: MlflowClient, make_tracker: MakeTracker) -> None:
+    tracker, record = make_tracker(), trial("a")
+    tell(tracker, record, [50.0], "completed")
+    tracker.flush()
+    run = client.get_run(tracker.run_id(record))
+    assert next(iter(run.data.metrics)) == best_key(METRIC)
+    assert next(iter(run.data.params)) == "mdr.weight"
+
+
+def test_a_view_of_the_runs_is_kept_for_the_printed_address(client: MlflowClient, make_tracker: MakeTracker) -> None:
+    tracker = make_tracker(
+        view=lambda parent: runs_view(parent, best_key(METRIC), ["test/recall_at_1"], ["mdr.weight"])
+    )
+    tracker.flush()
+    name = runs_page("7", tracker.parent_run_id).rpartition("viewStateShareKey=")[2]
+    view = json.loads(client.get_experiment(tracker.experiment_id).tags[f"mlflow.sharedViewState.{name}"])
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`val/best_recall_at_1`", False)
+    assert view["searchFilter"] == f"tags.mlflow.parentRunId = '{tracker.parent_run_id}'"
+    assert client.search_runs([tracker.experiment_id], view["searchFilter"]) == []  # MLflow takes the filter
+    assert view["compareRunCharts"][0]["selectedParams"] == ["mdr.weight"]
