@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError,
 
 from mdr_tune.config.explain import lines_of
 from mdr_tune.config.own_arguments import arguments_of, at_its_key, check_call
-from mdr_tune.config.strict_model import KeyProblem, Named, OpenModel, StrictModel, flatten, members, one_of, tag
+from mdr_tune.config.strict_model import KeyProblem, Named, OpenModel, StrictModel, added, flatten, members, one_of, tag
 from mdr_tune.config.units import SHARE
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.nearest_name import unknown_name
@@ -352,6 +352,9 @@ class _OwnClasses(Dataset):
     to find. `refuse`: they are an error; `drop`: they are left out."""
     recall_at: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8], min_length=1)
     """The ranks K at which Recall@K is measured."""
+    pairs: LocalPath | None = added(None)
+    """File with pairs of test images, and perhaps of validation images, that `metrics.verification` compares: CSV or
+    Parquet with the columns `first`, `second` (paths; rows of `features`) and `same` (1 or 0). null: all pairs."""
 
     @property
     def recall_ks(self) -> tuple[int, ...]:

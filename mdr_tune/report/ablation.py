@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mdr_tune.records.objectives import best_key, recall_rank
+from mdr_tune.records.metrics import METRICS, find
+from mdr_tune.records.objectives import best_key, rank_of, recall_rank
 from mdr_tune.records.query_details import TestDetails
 from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
 from mdr_tune.report.ablation_notes import notes
@@ -60,7 +61,11 @@ def _metrics(evidence: SweepEvidence, ran: list[RecordedTrial]) -> tuple[str, li
         return of_validation, [of_validation]
     known = {key for trial in ran for key in trial.metrics if key.startswith("test/")}
     recalls = sorted((rank, key) for key in known if (rank := recall_rank(key)) is not None)
-    columns = [key for _, key in recalls] + [key for key in ("test/map_at_r", "test/r_precision") if key in known]
+    others = [name for name in (metric.name for metric in METRICS if metric.label) if name.startswith("test/")]
+    columns = [key for _, key in recalls] + sorted(
+        (key for key in known if recall_rank(key) is None and (line := find(key)) and line.name in others),
+        key=lambda key: (others.index(line.name) if (line := find(key)) else 0, rank_of(key) or 0),
+    )
     columns = columns if wanted in columns else [wanted, *columns]
     chosen_on_test = evidence.facts.protocol == "paper"  # its best value is a test value, which has a column already
     return wanted, columns if chosen_on_test else [*columns, of_validation]
@@ -99,8 +104,11 @@ def _estimates(row: Row, metrics: list[str], details: dict[str, TestDetails]) ->
 
 
 def _over_queries(details: TestDetails, metrics: Iterable[str]) -> dict[str, Estimate]:
-    """Return by name the mean of each of `metrics` with a bootstrap interval over queries, from a run's `details`."""
-    names = list(metrics)
+    """Return by name the mean of each of `metrics` with a bootstrap interval over queries, from a run's `details`.
+
+    Metrics that are no means over queries are left out.
+    """
+    names = [metric for metric in metrics if details.has(metric.removeprefix("test/"))]
     columns = np.stack([details.per_query(metric.removeprefix("test/")) for metric in names], axis=1)
     return {
         metric: Estimate(**vars(found), over="queries")

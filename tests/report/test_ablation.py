@@ -237,3 +237,21 @@ def test_a_row_is_suggested_where_the_number_is_the_same(name: str, hint: str | 
         ablation_table(make_evidence(), baseline=name)
     assert (f"Did you mean {hint!r}?" in str(raised.value)) == (hint is not None)
     assert ("Did you mean" in str(raised.value)) == (hint is not None)
+
+
+def test_metrics_on_request_are_columns_with_intervals_where_queries_have_values() -> None:
+    evidence = make_evidence(seeds=1)
+    chosen = {"test/map_at_5": 40.0, "test/mrr": 60.0, "test/nmi": 50.0, "test/tar_at_far_1e-3": 30.0, "test/eer": 8.0}
+    hidden = {"test/threshold_at_far_1e-3": 0.7, "test/of_another_version": 1.0}
+    trials = [replace(t, metrics={**t.metrics, **chosen, **hidden}) for t in evidence.sweep.trials]
+    details = {
+        name: replace(d, further={"map_at_5": d.average_precision, "mrr": d.r_precision})
+        for name, d in evidence.details.items()
+    }
+    sweep = replace(evidence.sweep, trials=trials, metric="val/tar_at_far_1e-3")
+    table = ablation_table(replace(evidence, sweep=sweep, details=details))
+    assert table.metrics == [*COLUMNS[:-1], *chosen, "val/best_tar_at_far_1e-3"]
+    row = table.rows[0]
+    assert (row.estimates["test/mrr"].over, row.estimates["test/eer"].over) == ("queries", "seeds")
+    assert row.estimates["test/mrr"].low is not None
+    assert row.estimates["test/tar_at_far_1e-3"].low is None
