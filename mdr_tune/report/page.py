@@ -50,7 +50,10 @@ def page(
         title=title,
         made=f"{made or datetime.datetime.now():%Y-%m-%d %H:%M}",
         overview=None if overview is None else _overview(overview),
-        glossary=texts.glossary(overview.methods if overview else [row.method for row in _first_rows(sections)]),
+        glossary=texts.glossary(
+            overview.methods if overview else [row.method for row in _first_rows(sections)],
+            [metric for section in sections for metric in section.table.metrics],
+        ),
         first=next((section.slug for section in sections if section.table.rows), None) if overview is None else None,
         sections=[_section(section) for section in sections],
         marks=VERDICT_MARKS,

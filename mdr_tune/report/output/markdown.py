@@ -52,7 +52,7 @@ def _section(section: Section, heading: str, is_first: bool) -> list[list[str]]:
     if table.rows:
         blocks += [[escape(texts.caption(table))], _values(section)]
     if table.rows and is_first:
-        blocks.append([escape(texts.glossary([row.method for row in table.rows]))])
+        blocks.append([escape(texts.glossary([row.method for row in table.rows], table.metrics))])
     if texts.differences_of(table):
         blocks += [[escape(texts.differences_caption(table))], _differences(section)]
     blocks.append([f"- {escape(note)}" for note in table.notes])
