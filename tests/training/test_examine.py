@@ -14,6 +14,7 @@ from mdr_tune.metric import QueryScores, shard_slice
 from mdr_tune.training import Ranks, TrialSession
 from mdr_tune.training.evaluate import embed, evaluate
 from mdr_tune.training.examine import NEIGHBOURS, best_and_worst, class_centres, examine
+from tests.data.few_letters import few_letters, few_test_letters
 from tests.training.evaluate_rank import ARRAYS, METRICS, make_splits
 from tests.training.naive_retrieval import NaiveQuery, embeddings_of, naive_further, naive_ks, naive_queries
 
@@ -150,3 +151,23 @@ def test_large_pictures_are_made_small() -> None:
 
     (shown,) = _pictures(images, torch.tensor([5]), torch.tensor([0]), image_size=180)
     assert (shown.label, shown.pixels.shape, shown.pixels.dtype) == (5, (3, THUMBNAIL, THUMBNAIL), np.uint8)
+
+
+def test_the_threshold_of_the_validation_classes_is_tried_on_the_test_classes() -> None:
+    tree = {
+        "batch": {"size": 8, "images_per_class": 2},
+        "iterations_per_epoch": 1,
+        "metrics": {"verification": {"far": [0.1]}},
+    }
+    session = TrialSession(TrialConfig.model_validate(tree), few_letters())
+    test = few_test_letters()
+    threshold = session.evaluate("validation")["val/threshold_at_far_1e-1"]
+    metrics, _ = session.examine_test(test)
+    embeddings = embed(session.model, test.images, Ranks()).double()
+    rows, columns = torch.triu_indices(len(test), len(test), 1)
+    accepted = (embeddings[rows] - embeddings[columns]).norm(dim=1) < threshold
+    same = test.labels[rows] == test.labels[columns]
+    expected = [100 * float(accepted[kind].double().mean()) for kind in (same, ~same)]
+    found = [metrics[f"test/{rate}_at_val_threshold_1e-1"] for rate in ("tar", "far")]
+    assert found == pytest.approx(expected)
+    assert metrics == session.evaluate_test(test)
