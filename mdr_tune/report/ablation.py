@@ -1,5 +1,6 @@
 """Make the table of an ablation from recorded values: means with intervals, and differences to the baselines."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -61,14 +62,23 @@ def _metrics(evidence: SweepEvidence, ran: list[RecordedTrial]) -> tuple[str, li
         return of_validation, [of_validation]
     known = {key for trial in ran for key in trial.metrics if key.startswith("test/")}
     recalls = sorted((rank, key) for key in known if (rank := recall_rank(key)) is not None)
-    others = [name for name in (metric.name for metric in METRICS if metric.label) if name.startswith("test/")]
-    columns = [key for _, key in recalls] + sorted(
-        (key for key in known if recall_rank(key) is None and (line := find(key)) and line.name in others),
-        key=lambda key: (others.index(line.name) if (line := find(key)) else 0, rank_of(key) or 0),
-    )
+    others = sorted((place, key) for key in known if recall_rank(key) is None and (place := _place(key)) is not None)
+    columns = [key for _, key in recalls] + [key for _, key in others]
     columns = columns if wanted in columns else [wanted, *columns]
     chosen_on_test = evidence.facts.protocol == "paper"  # its best value is a test value, which has a column already
     return wanted, columns if chosen_on_test else [*columns, of_validation]
+
+
+def _place(key: str) -> tuple[int, int, float] | None:
+    """Return the place of the test metric `key` among the columns behind Recall@K; None if it is no column.
+
+    Columns are in the order of METRICS, then by K, then by FAR, the highest first.
+    """
+    line = find(key)
+    if line is None or not line.label:
+        return None
+    rate = re.search(r"[0-9.]+e-[0-9]+$", key)
+    return METRICS.index(line), rank_of(key) or 0, -float(rate[0]) if rate else 0.0
 
 
 def _with_settings(rows: list[Row], is_grid: bool) -> list[Row]:

@@ -83,6 +83,7 @@ def _section(section: Section) -> dict[str, Any]:
         "caption": texts.caption(table),
         "splits": texts.splits(table.metrics),
         "titles": [metric_label(metric) for metric in table.metrics],
+        "best_mean": texts.best_mean(table),
         "rows": _rows(table),
         "metric": full_title(table.metric),
         "has_separated": any(map(texts.is_separated, table.rows)),

@@ -90,7 +90,7 @@ def _values(section: Section) -> list[str]:
             mark = " ★" if best.get(metric) == row.name else ""
             cells.append(texts.value(row.estimates.get(metric)) + mark)
         rows.append(cells)
-    return [*table_lines(titles, rows, len(names)), "", "★ highest mean of the column."]
+    return [*table_lines(titles, rows, len(names)), "", f"★ {texts.best_mean(table)}."]
 
 
 def _differences(section: Section) -> list[str]:

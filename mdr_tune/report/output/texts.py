@@ -107,6 +107,12 @@ def highest(table: AblationTable) -> dict[str, str]:
     return found
 
 
+def best_mean(table: AblationTable) -> str:
+    """Return words for what `highest` marks in a column of `table`."""
+    has_errors = any(quality(metric) == "eer" for metric in table.metrics)
+    return "highest mean of the column" + (", lowest of EER" if has_errors else "")
+
+
 def is_separated(row: Row) -> bool:
     """Return whether `row` has the verdict `better` against all of its baselines; false for a row without baselines."""
     return bool(row.differences) and all(difference.verdict == "better" for difference in row.differences)
