@@ -258,22 +258,22 @@ class _Bins(NamedTuple):
         return keys.sub_(self.first).bitwise_right_shift_(self.shift).add_(1).clamp_(0, self.number + 1)
 
 
-class _Piece(NamedTuple):
-    """Some pairs of a block, which are all positive or all negative.
+class _Block(NamedTuple):
+    """Squared distances of some queries and some items.
 
     Attributes:
-        values: their squared distances, of any shape; 0 or more.
-        places: their indices in the flattened block. None if they are the whole block in order.
-        is_positive: whether they are positive.
-        corner: the first row and the first column of the block.
-        width: number of columns of the block.
+        values: (B, C), 0 or more.
+        first_row: index of the first query.
+        first_column: index of the first item.
+        same: (B, C) bool, whether a pair is positive. None if all pairs are negative.
+        counts: (B, C) bool, whether a pair counts: each pair once, and none of an image with itself. None if all do.
     """
 
     values: Tensor
-    places: Tensor | None
-    is_positive: bool
-    corner: tuple[int, int]
-    width: int
+    first_row: int
+    first_column: int
+    same: Tensor | None
+    counts: Tensor | None
 
 
 def _as_floats(embeddings: Tensor) -> Tensor:
@@ -421,13 +421,18 @@ class _Products:
 
     def counted(self, bins: _Bins) -> Tensor:
         """Return the numbers of negative and of positive pairs of all ranks in `bins`, (2, bins + 2) int64."""
-        counts = torch.zeros(2, bins.number + 2, dtype=torch.int64, device=self._queries.device)
-        for piece in self._pieces():
-            numbers = bins.of(piece.values.flatten().view(self._integer))
-            counts[int(piece.is_positive)] += torch.bincount(numbers, minlength=bins.number + 2)
+        size = bins.number + 2
+        counts = torch.zeros(2 * size + 1, dtype=torch.int64, device=self._queries.device)  # the last: not counted
+        for block in self._blocks():
+            numbers = bins.of(block.values.flatten().view(self._integer))
+            if block.same is not None:
+                numbers.add_(block.same.flatten(), alpha=size)
+            if block.counts is not None:
+                numbers.masked_fill_(~block.counts.flatten(), 2 * size)
+            counts += torch.bincount(numbers, minlength=2 * size + 1)
         if self.problem.part.world_size > 1:
             dist.all_reduce(counts, group=self.problem.part.group)
-        return counts.cpu()
+        return counts[:-1].view(2, size).cpu()
 
     def exact(self, ranges: Sequence[_Range]) -> list[_Window]:
         """Return the exact distances of the pairs within each of `ranges`, from all ranks."""
@@ -435,21 +440,24 @@ class _Products:
         none = torch.zeros(0, dtype=torch.float64, device=self._queries.device)
         found: list[list[list[Tensor]]] = [[[none], [none]] for _ in ranges]
         top = max((one.high for one in ranges), default=0.0)
-        for piece in self._pieces() if ranges else ():
-            flat = piece.values.flatten()
+        for block in self._blocks() if ranges else ():
+            flat = block.values.flatten()
             below = (flat < top).nonzero().squeeze(1)  # few, unless the error rates are high
+            if block.counts is not None:
+                below = below[block.counts.flatten()[below]]
             values = flat[below]
+            same = torch.zeros_like(values, dtype=torch.bool) if block.same is None else block.same.flatten()[below]
             for one, sides in zip(ranges, found, strict=True):
-                at = below[(values >= one.low) & (values < one.high)]
+                chosen = (values >= one.low) & (values < one.high)
+                at, is_positive = below[chosen], same[chosen]
                 if not len(at):
                     continue
-                at = at if piece.places is None else piece.places[at]
-                rows = at.div(piece.width, rounding_mode="floor")
-                columns = at - rows * piece.width + piece.corner[1]
-                rows += piece.corner[0]
-                sides[int(piece.is_positive)].append(
-                    distances_of_pairs(problem.queries, problem.gallery, rows, columns)
-                )
+                rows = at.div(block.values.shape[1], rounding_mode="floor")
+                columns = at - rows * block.values.shape[1] + block.first_column
+                rows += block.first_row
+                distances = distances_of_pairs(problem.queries, problem.gallery, rows, columns)
+                sides[0].append(distances[~is_positive])
+                sides[1].append(distances[is_positive])
         windows = []
         for one, sides in zip(ranges, found, strict=True):
             negative, positive = (_gathered(torch.cat(side), problem.part) for side in sides)
@@ -457,44 +465,31 @@ class _Products:
             windows.append(_Window(one.nearer, negative, positive))
         return windows
 
-    def _pieces(self) -> Iterator[_Piece]:
-        """Yield this rank's pairs. The next piece overwrites the values of a piece."""
+    def _blocks(self) -> Iterator[_Block]:
+        """Yield this rank's pairs in blocks. The next block overwrites the values of a block."""
         part, rows = self.problem.part, len(self._queries)
         at_once = self._rows_at_once
         buffer = self._queries.new_empty(at_once * self._columns_at_once)
         for start in range(part.rank * at_once, rows, part.world_size * at_once):
-            yield from self._pieces_of(slice(start, min(start + at_once, rows)), buffer)
+            yield from self._blocks_of(slice(start, min(start + at_once, rows)), buffer)
 
-    def _pieces_of(self, rows: slice, buffer: Tensor) -> Iterator[_Piece]:
+    def _blocks_of(self, rows: slice, buffer: Tensor) -> Iterator[_Block]:
         """Yield the pairs of the queries `rows`, each pair once."""
         problem, count = self.problem, len(self._gallery)
         left = rows.start if problem.is_symmetric else 0
         first = max(int(problem.class_starts[rows].min()), left)
         last = max(int(problem.class_ends[rows].max()), first)
-        # Between these columns are those of the queries' classes.
+        # Between the columns `first` and `last` are those of the queries' classes.
         for low, high, is_mixed in ((left, first, False), (first, last, True), (last, count, False)):
             for start in range(low, high, self._columns_at_once):
                 columns = slice(start, min(start + self._columns_at_once, high))
                 values = self._block(rows, columns, buffer)
-                if is_mixed:
-                    yield from self._mixed(values, rows, columns)
-                else:
-                    yield _Piece(values, None, False, (rows.start, start), values.shape[1])
-
-    def _mixed(self, values: Tensor, rows: slice, columns: slice) -> Iterator[_Piece]:
-        """Yield the positive and the negative pairs of a block with `values`."""
-        problem, device = self.problem, values.device
-        same = problem.labels[rows, None] == problem.gallery_labels[columns]
-        other = ~same
-        if problem.is_symmetric:  # each pair once, and none of an image with itself
-            of_rows = torch.arange(rows.start, rows.stop, device=device)[:, None]
-            is_behind = torch.arange(columns.start, columns.stop, device=device) > of_rows
-            same &= is_behind
-            other &= is_behind
-        for is_positive, mask in ((True, same), (False, other)):
-            at = mask.flatten().nonzero().squeeze(1)
-            if len(at):
-                yield _Piece(values.flatten()[at], at, is_positive, (rows.start, columns.start), values.shape[1])
+                same = problem.labels[rows, None] == problem.gallery_labels[columns] if is_mixed else None
+                counts = None
+                if problem.is_symmetric and columns.start < rows.stop:
+                    numbers = torch.arange(max(rows.stop, columns.stop), device=values.device)
+                    counts = numbers[columns] > numbers[rows, None]
+                yield _Block(values, rows.start, columns.start, same, counts)
 
     def _block(self, rows: slice, columns: slice, buffer: Tensor) -> Tensor:
         """Return the squared distances of the queries `rows` and the items `columns`, in `buffer`."""
