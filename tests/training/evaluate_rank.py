@@ -14,6 +14,7 @@ from mdr_tune.backbones import Backbone
 from mdr_tune.config.chosen_metrics import MetricsConfig
 from mdr_tune.data import ImageSplit
 from mdr_tune.data.dataset import ImagePairs
+from mdr_tune.metric import verification
 from mdr_tune.records.query_details import ShownImage
 from mdr_tune.training import EmbeddingModel, Ranks
 from mdr_tune.training.evaluate import evaluate
@@ -132,6 +133,7 @@ def _plain(image: ShownImage) -> tuple[int, list[int]]:
 def main() -> None:
     rank, world_size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     torch.set_num_threads(1)
+    verification._BLOCK_ENTRIES["cpu"] = 700  # so that each rank counts some pairs
     dist.init_process_group("gloo", init_method=f"file://{folder}/store{world_size}", rank=rank, world_size=world_size)
     ranks = Ranks.current(torch.device("cpu"))
     torch.save((evaluate_splits(ranks), examine_splits(ranks)), folder / f"{world_size}_ranks_{rank}.pt")
