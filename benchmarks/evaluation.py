@@ -6,14 +6,16 @@
 Random embeddings of 512 numbers on the unit sphere, in classes of 2 to 8 images as of the Stanford Online Products, at
 the ranks K of the paper's tables: 1, 2, 4, 8 and 1, 10, 100, 1000.
 
+*Verification* is `verify` over all pairs: TAR at FAR 1e-2, 1e-3 and 1e-4, and the equal error rate.
+
 *Ours* is `retrieval_metrics`, all queries: Recall@K, MAP@R and R-precision. *Loop* takes the queries one by one, as the
 authors' code does, for Recall@K; it gets the first 100, and the table has its time in proportion to all. That both
 sides find the same is checked on the queries that both had. *Product* is what no way can do without: all N x N products
 and the K largest of each row.
 
-Rounds of the three alternate, after some queries that are not timed; a number is the median of the rounds. The peak
+Rounds of the four alternate, after some queries that are not timed; a number is the median of the rounds. The peak
 memory of ours is that of a process which does nothing else; on a GPU, that of its allocator. Needs neither Ray nor
-MLflow. On two cores it takes some eight minutes.
+MLflow. On two cores it takes some twelve minutes.
 """
 
 import argparse
@@ -21,7 +23,7 @@ import sys
 import time
 
 import torch
-from evaluation_speed.memory import measure_peak
+from evaluation_speed.memory import FARS, measure_peak
 from evaluation_speed.others import product_and_topk, recall_by_loop
 from evaluation_speed.problems import Problem
 from evaluation_speed.tables import Measured, print_table, rows
@@ -30,6 +32,7 @@ from summary.rows import add_rows_option, write_rows
 
 from mdr_tune.cli.terminal import make_console
 from mdr_tune.metric import metrics_from_sums, retrieval_metrics, score_queries
+from mdr_tune.metric.verification import verify
 
 ROUNDS = 3
 SIZES = (6_000, 60_000)
@@ -72,11 +75,12 @@ def measure(problem: Problem, rounds: int, device: torch.device, queries: int) -
     """Time all sides in turn, after the peak memory of ours."""
     embeddings, labels = (tensor.to(device) for tensor in problem.make())
     base, peak = measure_peak(embeddings, labels, problem.ks)
+    verify_base, verify_peak = measure_peak(embeddings, labels, ())
     queries = min(queries, problem.count)
     score_queries(embeddings, labels, problem.ks, rows=slice(0, WARM_UP_QUERIES))
     recall_by_loop(embeddings, labels, problem.ks, WARM_UP_QUERIES)
     product_and_topk(embeddings[:WARM_UP_QUERIES], 1)
-    ours, theirs, products, metrics, recalls = [], [], [], {}, []
+    ours, theirs, products, verified, metrics, recalls = [], [], [], [], {}, []
     for _ in range(rounds):
         start = time.perf_counter()  # all sides end with their numbers on the CPU: a GPU is done by then
         metrics = retrieval_metrics(embeddings, labels, problem.ks)
@@ -87,10 +91,17 @@ def measure(problem: Problem, rounds: int, device: torch.device, queries: int) -
         start = time.perf_counter()
         product_and_topk(embeddings, max(problem.ks) + 1).cpu()
         products.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        found = verify(embeddings, labels, FARS)
+        verified.append(time.perf_counter() - start)
+        rates = [found.true_accept_rate(threshold) for threshold in found.at_far]
+        metrics |= {f"tar_at_far_{far:g}": rate for far, rate in zip(FARS, rates, strict=True)}
+        metrics["eer"] = found.equal_error_rate()
     part = metrics_from_sums(score_queries(embeddings, labels, problem.ks, rows=slice(0, queries)), problem.ks)
     pairs = zip(recalls, (part[f"recall_at_{k}"] for k in problem.ks), strict=True)
     difference = max(abs(their - our) for their, our in pairs)
-    return Measured(problem, ours, theirs, products, queries, base, peak, metrics, difference)
+    both = verified, verify_base, verify_peak
+    return Measured(problem, ours, theirs, products, queries, base, peak, metrics, difference, *both)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""How much memory an evaluation takes, in a process of its own: python memory.py EMBEDDINGS.pt THREADS K [K ...].
+"""How much memory an evaluation takes, in a process of its own: python memory.py EMBEDDINGS.pt THREADS [K ...].
+
+Without a K it is a verification over all pairs.
 
 Prints two numbers, in bytes: what the process held with torch, the embeddings and a small evaluation done, and the most
 that it held during the evaluation.
@@ -12,6 +14,9 @@ from pathlib import Path
 import torch
 
 from mdr_tune.metric import retrieval_metrics
+from mdr_tune.metric.verification import verify
+
+FARS = (1e-2, 1e-3, 1e-4)
 
 
 def measure_peak(embeddings: torch.Tensor, labels: torch.Tensor, ks: tuple[int, ...]) -> tuple[int, int]:
@@ -20,7 +25,7 @@ def measure_peak(embeddings: torch.Tensor, labels: torch.Tensor, ks: tuple[int, 
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(embeddings.device)
         base = torch.cuda.memory_allocated(embeddings.device)
-        retrieval_metrics(embeddings, labels, ks)
+        evaluate(embeddings, labels, ks)
         return base, torch.cuda.max_memory_allocated(embeddings.device)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "embeddings.pt"
@@ -29,6 +34,14 @@ def measure_peak(embeddings: torch.Tensor, labels: torch.Tensor, ks: tuple[int, 
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     base, peak = map(int, done.stdout.split())
     return base, peak
+
+
+def evaluate(embeddings: torch.Tensor, labels: torch.Tensor, ks: tuple[int, ...]) -> None:
+    """Measure Recall@K, or without `ks` TAR at FAR."""
+    if ks:
+        retrieval_metrics(embeddings, labels, ks)
+    else:
+        verify(embeddings, labels, FARS)
 
 
 def held(field: str) -> int:
@@ -46,10 +59,10 @@ def main() -> None:
     torch.set_num_threads(int(sys.argv[2]))
     embeddings, labels = torch.load(sys.argv[1])
     ks = tuple(map(int, sys.argv[3:]))
-    small = max(ks) + 1
-    retrieval_metrics(embeddings[:small], labels[:small], ks)  # threads and libraries have their memory now
+    small = max(ks, default=100) + 1
+    evaluate(embeddings[:small], labels[:small], ks)  # threads and libraries have their memory now
     base = held("VmRSS")
-    retrieval_metrics(embeddings, labels, ks)
+    evaluate(embeddings, labels, ks)
     print(base, held("VmHWM"))
 
 

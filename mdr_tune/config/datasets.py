@@ -369,6 +369,9 @@ class _OwnClasses(Dataset):
     to find. `refuse`: they are an error; `drop`: they are left out."""
     recall_at: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8], min_length=1)
     """The ranks K at which Recall@K is measured."""
+    pairs: LocalPath | None = added(None)
+    """File with pairs of test images, and perhaps of validation images, that `metrics.verification` compares: CSV or
+    Parquet with the columns `first`, `second` (paths; rows of `features`) and `same` (1 or 0). null: all pairs."""
 
     @property
     def recall_ks(self) -> tuple[int, ...]:

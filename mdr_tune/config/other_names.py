@@ -2,6 +2,7 @@
 
 import re
 
+from mdr_tune.config.chosen_metrics import far_text
 from mdr_tune.util.nearest_name import nearest_name, plain_name
 
 _OTHER_NAMES = {
@@ -49,6 +50,19 @@ def meant_metric(metric: str) -> str | None:
     rank = re.fullmatch(r"r(?:ecall)?(?:_?at_?|_)?([1-9][0-9]{0,8})?", plain)
     if rank is not None:
         return f"val/recall_at_{rank[1] or 1}"
-    others = {"map": "map_at_r", "map_at_r": "map_at_r", "rp": "r_precision", "rprecision": "r_precision"}
+    rank = re.fullmatch(r"(map|m?ap|p|precision)_at_([1-9][0-9]{0,8})", plain)
+    if rank is not None:
+        return f"val/{'precision' if rank[1].startswith('p') else 'map'}_at_{rank[2]}"
+    tar = re.fullmatch(r"tar_at_(?:far_?)?=?([0-9.]+(?:e-?[0-9]+)?)%?", plain)
+    if tar is not None and 0 < float(tar[1]) < 1:
+        return f"val/tar_at_far_{far_text(float(tar[1]))}"
+    others = {
+        "mrr": "mrr",
+        "nmi": "nmi",
+        "map": "map_at_r",
+        "map_at_r": "map_at_r",
+        "rp": "r_precision",
+        "rprecision": "r_precision",
+    }
     other = others.get(plain, others.get(plain_name(plain)))
     return f"val/{other}" if other else None

@@ -301,6 +301,7 @@ def section_variants(trial: TrialConfig, space: Space, section: str) -> list[Any
 def trial_keys(trial: TrialConfig) -> list[str]:
     """Return the dotted keys and sections of `trial` that a space may name, always with those of `mdr` and `memory`."""
     tree = trial.all_values()
+    del tree["metrics"]
     tree["memory"] = MemoryConfig().all_values()
     tree["mdr"] = MDRConfig().all_values()
     tree["mdr"]["levels"] = []

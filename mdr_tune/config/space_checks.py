@@ -61,6 +61,8 @@ def _problem_of_key(trial: TrialConfig, key: str, domain: Domain | LevelsDomain,
         return "cannot be searched: trial.mdr is null; give trial.mdr a mapping"
     if key.startswith("memory.") and trial.memory is None:
         return "cannot be searched: trial.memory is null; give trial.memory a mapping, such as {}"
+    if key.partition(".")[0] == "metrics":
+        return "changes nothing in the training: set trial.metrics instead"
     section = key.rpartition(".")[0]
     if key not in keys and section in MAY_BE_A_NAME:
         return f"cannot be searched: trial.{section} is no mapping; give it one, or search {section}: {{choice: [...]}}"

@@ -22,13 +22,23 @@ PAPER_METRIC = "curves/test_recall_at_1"
 """Metric that is maximised with `trial.protocol: paper`, unless the sweep file gives another metric."""
 
 
+_MAXIMISED = re.compile(
+    r"(val/|curves/test_)"
+    r"((recall|map|precision)_at_[1-9][0-9]{0,8}|map_at_r|r_precision|mrr|nmi|tar_at_far_[0-9.]+e-[0-9]+)"
+)
+"""Regular expression for the metrics that a search can maximise."""
+
+
 def _known_metric(metric: str) -> str:
-    if re.fullmatch(r"(val/|curves/test_)(recall_at_[1-9][0-9]{0,8}|map_at_r|r_precision)", metric) is None:
+    if re.fullmatch(r"(val/|curves/test_)eer", metric):
+        raise ValueError(f"{metric} is better when it is smaller, and a search maximises: give val/tar_at_far_1e-3")
+    if _MAXIMISED.fullmatch(metric) is None:
         meant = meant_metric(metric)
         hint = f". Did you mean {meant}? Give" if meant is not None else ": give"
         raise ValueError(
-            f"unknown metric {metric!r}{hint} val/recall_at_1 (or another rank), val/map_at_r or "
-            "val/r_precision; with trial.protocol: paper curves/test_recall_at_1 and so on"
+            f"unknown metric {metric!r}{hint} val/recall_at_1 (or another rank), val/map_at_r, "
+            "val/r_precision, or one of trial.metrics, such as val/map_at_10; with trial.protocol: paper "
+            "curves/test_recall_at_1 and so on"
         )
     return metric
 

@@ -1,8 +1,11 @@
 """Checks of a sweep that involve several keys: points to start from, metrics, data, baselines, workers."""
 
+import re
+
 from pydantic import ValidationError
 
 from mdr_tune.config.arms import baseline_names, baseline_space, baseline_trial, given_points, trial_of_point
+from mdr_tune.config.chosen_metrics import asking_for
 from mdr_tune.config.explain import explain
 from mdr_tune.config.losses import Loss
 from mdr_tune.config.space import searched, section_variants
@@ -59,6 +62,10 @@ def _metric_problems(sweep: SweepConfig) -> Problems:
                 known = ", ".join(f"{metric.removesuffix(str(rank))}{k}" for k in data.recall_ks)
                 problems.append(((key,), f"{metric} is not measured on {data.name}: there {known}"))
                 break
+        name = re.sub("^(val/|curves/test_)", "", metric)
+        ask = asking_for(name) if rank is None else None
+        if ask is not None and name not in sweep.trial.metrics.names():
+            problems.append(((key,), f"{metric} is measured on request: add {ask} to trial.metrics"))
     return problems
 
 

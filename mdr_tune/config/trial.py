@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from mdr_tune.backbones.families import IDENTITY, check_takes, family_of
 from mdr_tune.config.augmentations import AugmentationConfig, AutoAugmentationConfig, chosen_augmentation
+from mdr_tune.config.chosen_metrics import NO_OTHERS, MetricsConfig
 from mdr_tune.config.datasets import DataConfig, GlyphsDataConfig, local_path
 from mdr_tune.config.explain import lines_of
 from mdr_tune.config.heads import EmbeddingConfig
@@ -270,6 +271,7 @@ class TrialConfig(StrictModel):
     curves: list[Literal["train", "test"]] = []
     """Classes that are evaluated after each epoch for learning curves, besides the validation classes. No epoch or
     trial is chosen by these values, except with `protocol: paper`, which always evaluates the test classes."""
+    metrics: MetricsConfig = added(NO_OTHERS)
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="before")

@@ -66,6 +66,18 @@ class JoinedImages:
         return images
 
 
+class ImagePairs(NamedTuple):
+    """A list of pairs of images of a split, for verification.
+
+    Attributes:
+        indices: (P, 2) int64, indices of the images of each pair. With a gallery, its images follow those of the split.
+        is_same: (P,) bool, whether both images show the same class.
+    """
+
+    indices: torch.Tensor
+    is_same: torch.Tensor
+
+
 @dataclass(frozen=True)
 class ImageSplit:
     """Images with the labels of their classes, and perhaps a gallery to compare the images with.
@@ -78,12 +90,14 @@ class ImageSplit:
             same class in both. None: `images` are compared with each other.
         pictures: the images from which a frozen network made the vectors `images`, to show in reports. None: `images`
             are shown.
+        pairs: the pairs of images that a verification compares. None: all pairs.
     """
 
     images: Images
     labels: torch.Tensor
     gallery: "ImageSplit | None" = None
     pictures: Images | None = None
+    pairs: ImagePairs | None = None
 
     def __post_init__(self) -> None:
         if len(self.images.shape) != 4:

@@ -16,10 +16,12 @@ class SplitOutline:
     Attributes:
         class_sizes: number of images of each class. If there is a gallery, only queries are counted.
         gallery: number of images in the gallery. None: no gallery; the split's images are compared with each other.
+        pairs: number of pairs of the split in a list for verification. None: there is no such list.
     """
 
     class_sizes: tuple[int, ...]
     gallery: int | None = None
+    pairs: int | None = None
 
     @property
     def num_retrievable(self) -> int:

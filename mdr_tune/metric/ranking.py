@@ -12,7 +12,7 @@ has many equal embeddings, each distinct embedding is compared once.
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -37,6 +37,8 @@ _COPIES_LEFT_IN = 4
 Below it, equal embeddings are treated like other near ties.
 """
 
+R = TypeVar("R", slice, Tensor)
+
 _COMPARED_FIRST = 16
 """Number of columns of the embeddings that are compared first in the search for equal embeddings."""
 
@@ -45,19 +47,19 @@ def nearest_items(
     queries: Tensor,
     gallery: Tensor,
     depth: int,
-    rows: slice,
+    rows: R,
     excludes_self: bool,
     block_size: int | None = None,
     cutoffs: Sequence[int] | None = None,
     labels: tuple[Tensor, Tensor] | None = None,
-) -> Iterator[tuple[slice, Tensor]]:
+) -> Iterator[tuple[R, Tensor]]:
     """Yield blocks of the queries `rows` with the indices of each query's `depth` nearest gallery items.
 
     Args:
         queries: (N, D), finite.
         gallery: (G, D), finite, of the dtype of `queries`.
         depth: number of items to find for each query, from 1 to G, or to G - 1 with `excludes_self`.
-        rows: slice of the queries to rank; start and stop are given and within the queries.
+        rows: the queries to rank: a slice, whose start and stop are given and within the queries, or indices (n,).
         excludes_self: whether query i must not find item i.
         block_size: number of queries in a block. None chooses a number that fits into memory.
         cutoffs: ranks from 1 to `depth`. For each of these ranks k, and for `depth`, the first k items are the k
@@ -66,24 +68,25 @@ def nearest_items(
             be swapped if both are of the query's class, or if neither is. None: `cutoffs` alone decide.
 
     Yields:
-        The block as a slice of the queries, in order; and its items, (B, depth) int64, nearest first.
+        The block as a part of `rows`, in order; and its items, (B, depth) int64, nearest first.
     """
     if block_size is None:
         block_size = _block_size(gallery)
     prepared = _prepare(queries, gallery)
     # Copies of an item are put between the items later, so that all distinct items have to be in order.
     reached = min(depth + (excludes_self and prepared.has_copies), len(prepared.gallery))
-    asked = Asked(torch.arange(1, reached + 1) if cutoffs is None else torch.tensor(sorted({*cutoffs, depth})), labels)
+    ends = range(1, reached + 1) if cutoffs is None else sorted({*(cutoffs or ()), depth})
+    asked = Asked(torch.tensor(ends), labels)
     if prepared.has_copies:
         asked = Asked(torch.arange(1, reached + 1))
     # All blocks use the same memory: getting new memory from the system takes a fifth of the time of the products.
-    rows_at_once = min(block_size, rows.stop - rows.start)
-    buffer = gallery.new_empty(rows_at_once, len(prepared.gallery))
-    for first in range(rows.start, rows.stop, block_size):
-        block = slice(first, min(first + block_size, rows.stop))
+    blocks = _blocks(rows, block_size)
+    most = max([_size(block) for block in blocks], default=0)
+    buffer = gallery.new_empty((most, len(prepared.gallery)))
+    for block in blocks:
         distances = _distances(queries[block] - prepared.centre, prepared, buffer)
         if excludes_self and not prepared.has_copies:
-            distances.diagonal(offset=first).fill_(torch.inf)
+            _exclude_self(distances, block)
         if not prepared.is_exact:
             items, ranks = nearest_in_order(
                 distances,
@@ -99,8 +102,29 @@ def nearest_items(
         if prepared.has_copies:
             distances = distances.index_select(1, prepared.which)
             if excludes_self:
-                distances.diagonal(offset=first).fill_(torch.inf)
+                _exclude_self(distances, block)
         yield block, _nearest(distances, depth)
+
+
+def _blocks(rows: R, block_size: int) -> list[R]:
+    """Return `rows` in blocks of `block_size` queries."""
+    if isinstance(rows, Tensor):
+        starts = range(0, len(rows), block_size)
+        return [rows[first : first + block_size] for first in starts]
+    starts = range(rows.start, rows.stop, block_size)
+    return [slice(first, min(first + block_size, rows.stop)) for first in starts]
+
+
+def _size(block: slice | Tensor) -> int:
+    return block.stop - block.start if isinstance(block, slice) else len(block)
+
+
+def _exclude_self(distances: Tensor, block: slice | Tensor) -> None:
+    """Set the distance of each query of `block` to itself to infinity, in `distances` (B, G)."""
+    if isinstance(block, slice):
+        distances.diagonal(offset=block.start).fill_(torch.inf)
+    else:
+        distances.scatter_(1, block[:, None], torch.inf)
 
 
 class _Prepared(NamedTuple):
@@ -135,7 +159,7 @@ def _prepare(queries: Tensor, gallery: Tensor) -> _Prepared:
     if len(distinct) * _COPIES_LEFT_IN > len(gallery):
         distinct = which = torch.arange(len(gallery), device=gallery.device)
     different = gallery[distinct] if len(distinct) < len(gallery) else gallery
-    centre = _centre(different)
+    centre = centre_of(different)
     centred = different - centre
     largest_norm = torch.linalg.vector_norm(centred, dim=1).max()
     query_norms = torch.linalg.vector_norm(queries - centre, dim=1)
@@ -151,7 +175,7 @@ def _prepare(queries: Tensor, gallery: Tensor) -> _Prepared:
     )
 
 
-def _centre(gallery: Tensor) -> Tensor:
+def centre_of(gallery: Tensor) -> Tensor:
     """Return a point (D,) near the mean of `gallery`: each coordinate is a whole multiple of a power of two.
 
     This power is an eighth to a quarter of the coordinate's spread. Coordinates that are multiples of a coarse power of

@@ -1,4 +1,4 @@
-"""Recall@K, MAP@R and R-precision of a retrieval by Euclidean distance.
+"""Recall@K, MAP@R and R-precision of a retrieval by Euclidean distance; on request MAP@K, precision@K and MRR.
 
 `score_queries` scores any slice of the queries and returns sums. The sums of different slices, such as those of the
 ranks, can be added up, and `metrics_from_sums` turns them into percentages. `retrieval_metrics` does both in one call.
@@ -16,6 +16,9 @@ from mdr_tune.metric.ranking import can_be_ranked, nearest_items
 
 DEFAULT_KS = (1, 2, 4, 8)
 
+_DEEPER = 8
+"""Factor by which the search for a first hit goes on to more items, as long as there is none among those looked at."""
+
 
 class EmbeddingsNotFinite(ValueError):  # noqa: N818 - says what is the matter
     """Embeddings are not finite, or so large that their distances are not finite."""
@@ -28,8 +31,9 @@ def retrieval_metrics(
     gallery: Tensor | None = None,
     gallery_labels: Tensor | None = None,
     block_size: int | None = None,
+    further: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Return `recall_at_{K}` for each K, `map_at_r` and `r_precision`, by Euclidean distance, in percent.
+    """Return `recall_at_{K}` for each K, `map_at_r`, `r_precision` and `further`, by Euclidean distance, in percent.
 
     Recall@K is the share of queries with an item of their class among the K nearest items. R is the number of items of
     a query's class that can be retrieved. A query's R-precision is the share of the R nearest items that are of its
@@ -39,11 +43,28 @@ def retrieval_metrics(
     They are left out of MAP@R and R-precision, as in pytorch-metric-learning; both are NaN if no query is left.
     Source: Musgrave et al., "A Metric Learning Reality Check", ECCV 2020.
 
-    All queries are scored. The arguments, `embeddings`, `labels`, `ks`, `gallery`, `gallery_labels` and `block_size`,
-    and the errors are those of `score_queries`.
+    `further` names metrics that are computed on request:
+
+    - `map_at_{K}`: the mean of the average precision at K, which is the sum of the precisions at the hits among the
+      first K ranks, divided by min(K, R). Queries with R = 0 are left out. It is the mAP@100 of Google Landmarks
+      (Weyand et al., CVPR 2020). Work on hashing, and pytorch-metric-learning's `mean_average_precision`, divide by the
+      number of hits among the first K instead. The two are equal if K is the number of all items.
+    - `precision_at_{K}`: the share of hits among the first K ranks. It is 0 for a query with R = 0.
+    - `mrr`: the mean of 1 / rank of the first hit, in the ranking of the whole gallery. It is 0 for a query with R = 0.
+
+    All queries are scored. The arguments, `embeddings`, `labels`, `ks`, `gallery`, `gallery_labels`, `block_size` and
+    `further`, and the errors are those of `score_queries`.
     """
-    sums = score_queries(embeddings, labels, ks, gallery=gallery, gallery_labels=gallery_labels, block_size=block_size)
-    return metrics_from_sums(sums, ks)
+    sums = score_queries(
+        embeddings,
+        labels,
+        ks,
+        gallery=gallery,
+        gallery_labels=gallery_labels,
+        block_size=block_size,
+        further=further,
+    )
+    return metrics_from_sums(sums, ks, further)
 
 
 @torch.no_grad()
@@ -55,6 +76,7 @@ def score_queries(
     gallery: Tensor | None = None,
     gallery_labels: Tensor | None = None,
     block_size: int | None = None,
+    further: Sequence[str] = (),
 ) -> Tensor:
     """Score the queries `rows` and return sums over them, which can be added to the sums of other rows.
 
@@ -73,18 +95,21 @@ def score_queries(
         block_size: number of queries that are compared at a time. None chooses a number that fits into memory: on a CPU
             the distances then take 64 MiB in float32, and temporaries at most four times that; on a GPU all of them
             take a share of the free memory.
+        further: names of further metrics, see `retrieval_metrics`.
 
     Returns:
-        (len(ks) + 4,), float64: for each K the number of queries with an item of their class among the K nearest; then
-        the sum of average precisions at R, the sum of R-precisions, the number of queries with R > 0, and the number of
-        queries. `retrieval_metrics` defines R and the precisions.
+        (len(ks) + 4 + len(further),), float64: for each K the number of queries with an item of their class among the K
+        nearest; then the sum of average precisions at R, the sum of R-precisions, the number of queries with R > 0, and
+        the number of queries; then the sum of each further metric. `retrieval_metrics` defines R and the precisions.
 
     Raises:
         EmbeddingsNotFinite: embeddings are not finite, or so large that their distances are not finite.
         ValueError: a shape is wrong, a K is below 1 or above the number of items to retrieve, the step of `rows` is not
-            1, or `block_size` is below 1.
+            1, `block_size` is below 1, or a name in `further` is not known.
     """
-    return _score(_problem(embeddings, labels, gallery, gallery_labels, ks), ks, rows, block_size)[0]
+    wanted = _further(further)
+    problem = _problem(embeddings, labels, gallery, gallery_labels, [*ks, *wanted.ks])
+    return _score(problem, ks, rows, block_size, wanted)[0]
 
 
 class QueryScores(NamedTuple):
@@ -95,12 +120,15 @@ class QueryScores(NamedTuple):
             m is the largest K of Recall@K, or the largest R of the queries of all DDP ranks if that is larger.
         average_precision: (n,) float64, average precision at R, from 0 to 1; NaN where R is 0.
         r_precision: (n,) float64, R-precision, from 0 to 1; NaN where R is 0.
+        further: (n, f) float64, the f further metrics of `retrieval_metrics`, from 0 to 1; NaN where R is 0 and such
+            queries are left out.
         nearest: (n, k) int64, the k nearest items of the gallery, nearest first.
     """
 
     first_hit: Tensor
     average_precision: Tensor
     r_precision: Tensor
+    further: Tensor
     nearest: Tensor
 
 
@@ -114,24 +142,55 @@ def examine_queries(
     gallery_labels: Tensor | None = None,
     block_size: int | None = None,
     neighbours: int = 8,
+    further: Sequence[str] = (),
 ) -> tuple[Tensor, QueryScores]:
     """Score the queries `rows`; return the sums of `score_queries`, and the scores and `neighbours` of each query.
 
     `neighbours` is the number of nearest items to return; fewer are returned if the scores need fewer. The other
-    arguments, `embeddings`, `labels`, `ks`, `rows`, `gallery`, `gallery_labels` and `block_size`, and the errors are
-    those of `score_queries`.
+    arguments, `embeddings`, `labels`, `ks`, `rows`, `gallery`, `gallery_labels`, `block_size` and `further`, and the
+    errors are those of `score_queries`.
     """
-    problem = _problem(embeddings, labels, gallery, gallery_labels, ks)
-    sums, columns = _score(problem, ks, rows, block_size, neighbours)
+    wanted = _further(further)
+    problem = _problem(embeddings, labels, gallery, gallery_labels, [*ks, *wanted.ks])
+    sums, columns = _score(problem, ks, rows, block_size, wanted, neighbours)
     return sums, QueryScores(*columns)
 
 
+class _Further(NamedTuple):
+    """The further metrics of `retrieval_metrics`: (kind, K) of each, in which the K of `mrr` is 0."""
+
+    parts: list[tuple[str, int]]
+
+    @property
+    def ks(self) -> list[int]:
+        return [k for kind, k in self.parts if kind != "mrr"]
+
+    @property
+    def has_mrr(self) -> bool:
+        return ("mrr", 0) in self.parts
+
+
+def _further(names: Sequence[str]) -> _Further:
+    parts = []
+    for name in names:
+        kind, _, rank = name.partition("_at_")
+        if name != "mrr" and not (kind in ("map", "precision") and rank.isdecimal()):
+            raise ValueError(f"unknown metric {name!r}; there are map_at_K, precision_at_K and mrr")
+        parts.append((kind, int(rank or 0)))
+    return _Further(parts)
+
+
 def _score(
-    problem: "_Problem", ks: Sequence[int], rows: slice | None, block_size: int | None, neighbours: int | None = None
+    problem: "_Problem",
+    ks: Sequence[int],
+    rows: slice | None,
+    block_size: int | None,
+    further: _Further,
+    neighbours: int | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the sums of `score_queries`, and a list of the fields of `QueryScores`, empty if `neighbours` is None.
 
-    `ks`, `rows` and `block_size` are those of `score_queries`, whose other arguments are in `problem`.
+    `ks`, `rows`, `block_size` and `further` are those of `score_queries`, whose other arguments are in `problem`.
     """
     start, stop, step = (rows or slice(None)).indices(len(problem.queries))
     if step != 1:
@@ -141,16 +200,18 @@ def _score(
     stop = max(start, stop)
     relevant = _count_relevant(problem)
     max_relevant = int(relevant[start:stop].max()) if stop > start else 0
-    depth = max(*ks, max_relevant)
+    depth = max(*ks, *further.ks, max_relevant)
     parts: list[QueryScores] = []
     if neighbours is not None:
         # All ranks look at the same number of items: columns have one width, and a first hit of 0 has one meaning.
         depth = max([depth, *relevant.tolist()])
         none = relevant.new_empty(0)
-        parts.append(QueryScores(none, none.double(), none.double(), none.view(0, min(neighbours, depth))))
-    sums = torch.zeros(len(ks) + 4, dtype=torch.float64, device=problem.queries.device)
+        no_further = none.double().view(0, len(further.parts))
+        parts.append(QueryScores(none, none.double(), none.double(), no_further, none.view(0, min(neighbours, depth))))
+    sums = torch.zeros(len(ks) + 4 + len(further.parts), dtype=torch.float64, device=problem.queries.device)
     # The sums need only the ranks of hits up to R, and whether there are hits up to each K. The scores of each query
-    # need the items too.
+    # and the further metrics need the order of all that are looked at.
+    needs_order = neighbours is not None or bool(further.parts)
     blocks = nearest_items(
         problem.queries,
         problem.gallery,
@@ -158,37 +219,95 @@ def _score(
         slice(start, stop),
         problem.excludes_self,
         block_size,
-        cutoffs=[*range(1, max_relevant + 1), *ks] if neighbours is None else None,
+        cutoffs=None if needs_order else [*range(1, max_relevant + 1), *ks],
         labels=(problem.labels, problem.gallery_labels) if neighbours is None else None,
     )
     for block, nearest in blocks:
         hits = problem.gallery_labels[nearest] == problem.labels[block, None]  # (B, depth)
         average_precision, r_precision = _precisions(hits, relevant[block], max_relevant)
-        sums += _block_sums(hits, relevant[block], ks, average_precision, r_precision)
+        scores = _further_scores(problem, further, block, hits, relevant[block], block_size)  # (B, f)
+        of_block = _block_sums(hits, relevant[block], ks, average_precision, r_precision)
+        sums += torch.cat([of_block, scores.nan_to_num(0.0).sum(dim=0)]) if further.parts else of_block
         if neighbours is not None:
             has_none = relevant[block] == 0
-            first_hit = torch.where(hits.any(dim=1), hits.to(torch.uint8).argmax(dim=1) + 1, 0)
             ap, rp = (score.masked_fill(has_none, torch.nan) for score in (average_precision, r_precision))
-            parts.append(QueryScores(first_hit, ap, rp, nearest[:, :neighbours]))
+            parts.append(QueryScores(_first_hit(hits), ap, rp, scores, nearest[:, :neighbours]))
     return sums, [torch.cat(column) for column in zip(*parts, strict=True)]
 
 
-def metrics_from_sums(sums: Tensor, ks: Sequence[int] = DEFAULT_KS) -> dict[str, float]:
-    """Return the metrics in percent from `sums` (len(ks) + 4,) of `score_queries`, computed with the ranks `ks`.
+def _first_hit(hits: Tensor) -> Tensor:
+    """Return the rank of the first of `hits` (B, depth), from 1; 0 if there is none."""
+    return torch.where(hits.any(dim=1), hits.to(torch.uint8).argmax(dim=1) + 1, 0)
+
+
+def _further_scores(
+    problem: "_Problem", further: _Further, block: slice, hits: Tensor, relevant: Tensor, block_size: int | None
+) -> Tensor:
+    """Return the `further` metrics of a block's queries, (B, f) float64 from 0 to 1, see `QueryScores`.
+
+    `hits` (B, depth) and `relevant` (B,) are the arguments of `_precisions`, and the others those of `_score`.
+    """
+    columns = [hits.new_empty(len(hits), 0, dtype=torch.float64)]
+    for kind, k in further.parts:
+        if kind == "mrr":
+            first_hit = _first_hit(hits)
+            missed = ((first_hit == 0) & (relevant > 0)).nonzero().squeeze(1)
+            if len(missed):
+                first_hit[missed] = _first_hit_below(problem, missed + block.start, hits.shape[1], block_size)
+            score = torch.where(first_hit > 0, 1 / first_hit.double(), 0.0)
+        else:
+            ranks = torch.arange(1, k + 1, device=hits.device)
+            of_k = hits[:, :k]
+            if kind == "map":
+                precisions = of_k.cumsum(dim=1) / ranks.to(torch.float64)
+                score = (precisions * of_k).sum(dim=1) / relevant.clamp(max=k)  # 0 / 0 is NaN
+            else:
+                score = of_k.sum(dim=1) / torch.tensor(k, dtype=torch.float64, device=hits.device)
+        columns.append(score[:, None])
+    return torch.cat(columns, dim=1)
+
+
+def _first_hit_below(problem: "_Problem", rows: Tensor, depth: int, block_size: int | None) -> Tensor:
+    """Return the rank of the first hit of the queries `rows` (n,), none of whose `depth` nearest items is a hit."""
+    found = torch.zeros_like(rows)
+    left, items = torch.arange(len(rows), device=rows.device), len(problem.gallery) - problem.excludes_self
+    while len(left):
+        depth = min(depth * _DEEPER, items)
+        labels = problem.labels, problem.gallery_labels
+        ranked = nearest_items(
+            problem.queries,
+            problem.gallery,
+            depth,
+            rows[left],
+            problem.excludes_self,
+            block_size,
+            labels=labels,
+        )
+        hits = [_first_hit(problem.gallery_labels[nearest] == problem.labels[block, None]) for block, nearest in ranked]
+        found[left] = torch.cat(hits)
+        left = left[found[left] == 0]
+    return found
+
+
+def metrics_from_sums(sums: Tensor, ks: Sequence[int] = DEFAULT_KS, further: Sequence[str] = ()) -> dict[str, float]:
+    """Return the metrics in percent from `sums` of `score_queries`, computed with the ranks `ks` and with `further`.
 
     The sums of several slices of the queries may be added up before. The metrics are `recall_at_{K}` for each K,
-    `map_at_r` and `r_precision`. A metric is NaN if there are no queries to compute it from.
+    `map_at_r`, `r_precision` and those in `further`. A metric is NaN if there are no queries to compute it from.
 
     Raises:
-        ValueError: `sums` does not fit `ks`.
+        ValueError: `sums` does not fit `ks` and `further`.
     """
     check_tensors(sums=sums)
-    if sums.shape != (len(ks) + 4,):
-        raise ValueError(f"sums for {len(ks)} ks must have shape ({len(ks) + 4},), got {tuple(sums.shape)}")
-    *hits, average_precision, r_precision, with_relevant, queries = sums.tolist()
+    size = len(ks) + 4 + len(further)
+    if sums.shape != (size,):
+        raise ValueError(f"sums for {len(ks)} ks must have shape ({size},), got {tuple(sums.shape)}")
+    *hits, average_precision, r_precision, with_relevant, queries = sums[: len(ks) + 4].tolist()
     metrics = {f"recall_at_{k}": _percent(hit, queries) for k, hit in zip(ks, hits, strict=True)}
     metrics["map_at_r"] = _percent(average_precision, with_relevant)
     metrics["r_precision"] = _percent(r_precision, with_relevant)
+    for name, total in zip(further, sums[len(ks) + 4 :].tolist(), strict=True):
+        metrics[name] = _percent(total, with_relevant if name.startswith("map_at_") else queries)
     return metrics
 
 

@@ -19,6 +19,22 @@ TEST_CURVES = "curves/test_"
 """Prefix in the names of the metrics that are measured on the test classes after each epoch."""
 
 
+QUALITY = {
+    "recall_at_K": "Recall@K",
+    "map_at_r": "MAP@R",
+    "r_precision": "R-precision",
+    "map_at_K": "MAP@K",
+    "precision_at_K": "precision@K",
+    "mrr": "MRR",
+    "nmi": "NMI",
+    "tar_at_far_*": "TAR at FAR *",
+}
+"""Names and labels of the metrics of an evaluation that a search may maximise, in percent.
+
+The first three are always measured.
+"""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric, or a family of metrics that share one line of the table, such as `mdr/level_K`.
@@ -47,9 +63,16 @@ class Metric:
 
 
 def _quality(group: str, prefix: str = "", measured: bool = True) -> Iterator[Metric]:
-    """Yield Recall@K, MAP@R and R-precision in `group`, `measured` or computed. Their names begin with `prefix`."""
-    for name, label in (("recall_at_K", "Recall@K"), ("map_at_r", "MAP@R"), ("r_precision", "R-precision")):
-        yield Metric(f"{group}/{prefix}{name}", "%", label, measured, compared=measured, larger_is_better=True)
+    """Yield the metrics of an evaluation in `group`, `measured` or computed. Their names begin with `prefix`."""
+    for name, label in QUALITY.items():
+        compared = measured and name != "nmi"  # its k-means depends on the number of threads
+        yield Metric(f"{group}/{prefix}{name}", "%", label, measured, compared, larger_is_better=True)
+
+
+def _verification(group: str, prefix: str = "", measured: bool = True) -> Iterator[Metric]:
+    """Yield the error rates and thresholds of verification, which no search maximises, as `_quality`."""
+    yield Metric(f"{group}/{prefix}eer", "%", "EER", measured, measured)
+    yield Metric(f"{group}/{prefix}threshold_at_far_*", "", "", measured, measured)
 
 
 def _made(name: str, unit: str = "", label: str = "", larger_is_better: bool = False) -> Metric:
@@ -61,6 +84,9 @@ METRICS = (
     *_quality("val"),
     *_quality("curves", "train_"),
     *_quality("curves", "test_"),
+    *_verification("val"),
+    *_verification("curves", "train_"),
+    *_verification("curves", "test_"),
     Metric("train/loss"),
     Metric("train/dml_loss"),
     Metric("train/mdr_loss"),
@@ -87,6 +113,9 @@ METRICS = (
     *_quality("curves", "best_test_", measured=False),
     *_quality("curves", "mean_best_test_", measured=False),
     *_quality("test", measured=False),
+    *_verification("test", measured=False),
+    _made("test/tar_at_val_threshold_*", "%", "TAR at val threshold *", larger_is_better=True),
+    _made("test/far_at_val_threshold_*", "%", "FAR at val threshold *"),
     *_quality("objective", measured=False),
     *_quality("objective", "test_", measured=False),
     _made("objective/images_per_s", "images/s", "images/s", larger_is_better=True),
@@ -163,4 +192,6 @@ def metric_label(name: str) -> str:
     metric, rank = find(name), re.search(r"\d+$", name)
     if metric is None or not metric.label:
         return name.split("/")[-1]
+    if metric.label.endswith("*"):
+        return metric.label.replace("*", name.removeprefix(metric.name.removesuffix("*")))
     return metric.label.replace("K", rank[0] if rank else "K")

@@ -24,6 +24,12 @@ def chosen_on(metric: str) -> Literal["validation", "test"]:
     return "validation" if metric.startswith("val/") else "test"
 
 
+def rank_of(metric: str) -> int | None:
+    """Return the K of a metric at K: 4 for `val/recall_at_4` and `map_at_4`. Return None for other metrics."""
+    found = re.search(r"(?:recall|map|precision)_at_(\d+)$", metric)
+    return int(found[1]) if found else None
+
+
 def recall_rank(metric: str) -> int | None:
     """Return the K of the Recall@K metric `metric`: 4 for `val/recall_at_4`. Return None for other metrics."""
     found = re.search(r"recall_at_(\d+)$", metric)

@@ -1,5 +1,6 @@
 """Results for each query of an evaluation on the test classes. The report makes intervals and figures of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -45,6 +46,8 @@ class TestDetails:
         centre_labels: (C,) int64, class of each centre, ascending.
         centres: (C, D) float32, mean embedding of each class, in the scaling that retrieval uses.
         shown: Best and worst queries, with their neighbours.
+        further: (n,) float64 for each further metric of `metric.retrieval` that was chosen, such as `map_at_10`: its
+            value of each query, from 0 to 1; NaN for a query that does not count.
     """
 
     __test__ = False  # for pytest: not a test
@@ -56,6 +59,7 @@ class TestDetails:
     centre_labels: np.ndarray
     centres: np.ndarray
     shown: list[ShownQuery] = field(default_factory=list)
+    further: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def hits(self, k: int) -> np.ndarray:
         """Return whether one of the `k` nearest images has the query's class, (n,) bool. The mean is Recall@K."""
@@ -64,10 +68,17 @@ class TestDetails:
     def per_query(self, metric: str) -> np.ndarray:
         """Return the value of `metric` for each query, (n,), in percent. Their mean without NaN is the metric itself.
 
-        `metric` is `map_at_r`, `r_precision`, or `recall_at_K` such as `recall_at_4`. Any other name is a ValueError.
+        `metric` is `map_at_r`, `r_precision`, `recall_at_K` such as `recall_at_4`, or a name in `further`. Any other
+        name is a ValueError.
         """
         if metric.startswith("recall_at_"):
             return 100.0 * self.hits(int(metric.removeprefix("recall_at_")))
         if metric in ("map_at_r", "r_precision"):
             return 100.0 * (self.average_precision if metric == "map_at_r" else self.r_precision)
-        raise ValueError(f"no value of a query for {metric!r}; there are recall_at_K, map_at_r and r_precision")
+        if metric in self.further:
+            return 100.0 * self.further[metric]
+        raise ValueError(f"no value of a query for {metric!r}")
+
+    def has(self, metric: str) -> bool:
+        """Return whether `metric` is a mean over queries that `per_query` has: not NMI, for example."""
+        return metric.startswith("recall_at_") or metric in ("map_at_r", "r_precision", *self.further)

@@ -1,12 +1,14 @@
 """Make the table of an ablation from recorded values: means with intervals, and differences to the baselines."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from mdr_tune.records.objectives import best_key, recall_rank
+from mdr_tune.records.metrics import METRICS, find
+from mdr_tune.records.objectives import best_key, rank_of, recall_rank
 from mdr_tune.records.query_details import TestDetails
 from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
 from mdr_tune.report.ablation_notes import notes
@@ -67,10 +69,23 @@ def _metrics(evidence: SweepEvidence, ran: list[RecordedTrial]) -> tuple[str, li
         return of_validation, [of_validation]
     known = {key for trial in ran for key in trial.metrics if key.startswith("test/")}
     recalls = sorted((rank, key) for key in known if (rank := recall_rank(key)) is not None)
-    columns = [key for _, key in recalls] + [key for key in ("test/map_at_r", "test/r_precision") if key in known]
+    others = sorted((place, key) for key in known if recall_rank(key) is None and (place := _place(key)) is not None)
+    columns = [key for _, key in recalls] + [key for _, key in others]
     columns = columns if wanted in columns else [wanted, *columns]
     chosen_on_test = evidence.facts.protocol == "paper"  # its best value is a test value, which has a column already
     return wanted, columns if chosen_on_test else [*columns, of_validation]
+
+
+def _place(key: str) -> tuple[int, int, float] | None:
+    """Return the place of the test metric `key` among the columns behind Recall@K; None if it is no column.
+
+    Columns are in the order of METRICS, then by K, then by FAR, the highest first.
+    """
+    line = find(key)
+    if line is None or not line.label:
+        return None
+    rate = re.search(r"[0-9.]+e-[0-9]+$", key)
+    return METRICS.index(line), rank_of(key) or 0, -float(rate[0]) if rate else 0.0
 
 
 def _with_settings(rows: list[Row], is_grid: bool) -> list[Row]:
@@ -106,8 +121,11 @@ def _estimates(row: Row, metrics: list[str], details: dict[str, TestDetails]) ->
 
 
 def _over_queries(details: TestDetails, metrics: Iterable[str]) -> dict[str, Estimate]:
-    """Return by name the mean of each of `metrics` with a bootstrap interval over queries, from a run's `details`."""
-    names = list(metrics)
+    """Return by name the mean of each of `metrics` with a bootstrap interval over queries, from a run's `details`.
+
+    Metrics that are no means over queries are left out.
+    """
+    names = [metric for metric in metrics if details.has(metric.removeprefix("test/"))]
     columns = np.stack([details.per_query(metric.removeprefix("test/")) for metric in names], axis=1)
     return {
         metric: Estimate(**vars(found), over="queries")

@@ -112,7 +112,7 @@ def paired_queries(
     """Return three arrays (n,): the `metric` of n queries in percent, for `row` and for `baseline`, and their classes.
 
     `details` are the test results of each query, by trial name. None if a row has several runs, or no run in
-    `details`, if the seeds or queries of the two rows differ, or if `metric` is not a test metric.
+    `details`, if the seeds or queries of the two rows differ, or if `metric` is not a mean over test queries.
     """
     sides = []
     for one in (row, baseline):
@@ -123,4 +123,6 @@ def paired_queries(
     if not same_seed or not np.array_equal(sides[0].labels, sides[1].labels) or not metric.startswith("test/"):
         return None
     name = metric.removeprefix("test/")
+    if not all(side.has(name) for side in sides):
+        return None
     return sides[0].per_query(name), sides[1].per_query(name), sides[0].labels

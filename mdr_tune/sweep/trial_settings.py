@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from mdr_tune.config.chosen_metrics import NO_OTHERS
 from mdr_tune.config.losses import Loss
 from mdr_tune.config.strict_model import StrictModel
 from mdr_tune.config.sweep import SweepConfig
@@ -48,6 +49,7 @@ def trial_settings(sweep: SweepConfig, outline: DatasetOutline | None) -> Iterat
         "memory": trial.memory,
         "batch": trial.batch,
         "optimizer": trial.optimizer,
+        "metrics": trial.metrics if trial.metrics != NO_OTHERS else None,
     }
     for name, section in sections.items():
         if name in sweep.space:

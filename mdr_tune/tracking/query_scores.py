@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 DETAILS_FOLDER = "test"
 """Artifact folder of a run with the files that `write_details` writes."""
 QUERIES, CENTRES, GALLERY = "queries.parquet", "class_centres.parquet", "gallery.parquet"
+_QUERY_COLUMNS = ("index", "label", "first_hit", "average_precision", "r_precision")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def write_details(details: TestDetails, folder: Path) -> None:
     explained below.
 
     - `queries.parquet`, a row for each query: `index` (of the query in the test split), `label`, `first_hit`,
-      `average_precision`, `r_precision`.
+      `average_precision`, `r_precision`, and each metric of `further` by its name.
     - `class_centres.parquet`, a row for each class: `label`, `centre` (a list of D float32).
     - `gallery.parquet`, a row for each picture, either a query that the report shows or a neighbour of it: `kind`,
       `query` (index of the query), `score`, `place` (0 for the query itself; 1, 2 and so on for its neighbours, the
@@ -107,6 +108,7 @@ def read_details(folder: Path) -> TestDetails:
         first_hit=queries["first_hit"].to_numpy(),
         average_precision=queries["average_precision"].to_numpy(),
         r_precision=queries["r_precision"].to_numpy(),
+        further={name: queries[name].to_numpy() for name in queries.column_names if name not in _QUERY_COLUMNS},
         centre_labels=centres["label"].to_numpy(),
         centres=vectors.flatten().to_numpy().reshape(len(vectors), vectors.type.list_size),
         shown=_shown(pq.read_table(folder / GALLERY).to_pylist()),
@@ -123,6 +125,7 @@ def _queries(details: TestDetails) -> "pa.Table":
             "first_hit": details.first_hit,
             "average_precision": details.average_precision,
             "r_precision": details.r_precision,
+            **details.further,
         }
     )
 

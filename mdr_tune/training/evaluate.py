@@ -1,10 +1,14 @@
 """Measure the retrieval quality of a model on a split; the ranks share the work."""
 
-from collections.abc import Callable, Sequence
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypedDict
 
 import torch
 
+from mdr_tune.config.chosen_metrics import NO_OTHERS, MetricsConfig, far_text
 from mdr_tune.data.augmentations.cropping import center_crop
 from mdr_tune.data.dataset import Images, ImageSplit
 from mdr_tune.data.prefetch import prefetch
@@ -15,8 +19,11 @@ from mdr_tune.metric import (
     shard_sizes,
     shard_slice,
 )
+from mdr_tune.metric.clusters import kmeans_nmi
 from mdr_tune.metric.full_precision import full_float32
 from mdr_tune.metric.retrieval import DEFAULT_KS
+from mdr_tune.metric.verification import Part, Verification, verify, verify_pairs
+from mdr_tune.records.objectives import rank_of
 from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.ranks import Ranks
 
@@ -32,8 +39,10 @@ def evaluate(
     image_size: int | None = None,
     on_batch: Callable[[], None] = lambda: None,
     batch_size: int = EVALUATION_BATCH,
+    metrics: MetricsConfig = NO_OTHERS,
+    thresholds: Sequence[float] = (),
 ) -> dict[str, float]:
-    """Return Recall@K, MAP@R and R-precision of a model on a split, in percent.
+    """Return Recall@K, MAP@R, R-precision and the chosen `metrics` of a model on a split, in percent.
 
     Each image of the split is a query once. It is compared with the gallery, or with all other images of the split if
     there is no gallery. The metrics are the same on all ranks. Apart from rounding, they do not depend on the number of
@@ -49,17 +58,22 @@ def evaluate(
         on_batch: Function that is called after each batch that this rank has embedded.
         batch_size: Number of images that this rank embeds at a time. If they do not fit into a GPU's memory, the number
             is halved until they do.
+        metrics: Further metrics to compute. A K beyond the number of items to retrieve is left out.
+        thresholds: Squared distances, one for each FAR of `metrics.verification`, whose rates are measured too. None of
+            them: those rates are left out.
 
     Returns:
-        `recall_at_{K}` for each K, ascending, `map_at_r` and `r_precision`.
+        `recall_at_{K}` for each K, ascending, `map_at_r`, `r_precision`, and the chosen metrics.
 
     Raises:
         ValueError: There is no query or nothing to retrieve, or images are smaller than `image_size`.
         EmbeddingsNotFinite: Embeddings are not finite, or too large to be ranked.
     """
-    ks = usable_ks(split, recall_ks)
-    sums = score_queries(ks=ks, **embed_split(model, split, ranks, image_size, on_batch, batch_size))
-    return metrics_from_sums(ranks.all_reduce(sums), ks)
+    ks, further = usable_ks(split, recall_ks), usable_metrics(split, metrics)
+    embedded = embed_split(model, split, ranks, image_size, on_batch, batch_size)
+    sums = score_queries(ks=ks, further=further, **embedded)
+    found = metrics_from_sums(ranks.all_reduce(sums), ks, further)
+    return found | whole_split_metrics(split, embedded, ranks, metrics, on_batch, thresholds)
 
 
 def usable_ks(split: ImageSplit, recall_ks: Sequence[int]) -> list[int]:
@@ -68,12 +82,21 @@ def usable_ks(split: ImageSplit, recall_ks: Sequence[int]) -> list[int]:
     Raises:
         ValueError: There is no query, or nothing to retrieve.
     """
-    retrievable = len(split) - 1 if split.gallery is None else len(split.gallery)
+    retrievable = _retrievable(split)
     if len(split) == 0 or retrievable < 1:
         queries = f"{len(split)} queries and a gallery of {retrievable}"
         has = f"{len(split)} images" if split.gallery is None else queries
         raise ValueError(f"retrieval needs a query and something to retrieve, the split has {has}")
     return [k for k in sorted({1, *recall_ks}) if k <= retrievable]
+
+
+def usable_metrics(split: ImageSplit, metrics: MetricsConfig) -> list[str]:
+    """Return the names of `metrics` that are means over queries, without a K beyond the number of items to retrieve."""
+    return [name for name in metrics.of_queries() if (rank_of(name) or 0) <= _retrievable(split)]
+
+
+def _retrievable(split: ImageSplit) -> int:
+    return len(split) - 1 if split.gallery is None else len(split.gallery)
 
 
 class EmbeddedSplit(TypedDict):
@@ -107,6 +130,91 @@ def embed_split(
         gallery=None if gallery is None else embed_all(gallery.images),
         gallery_labels=None if gallery is None else gallery.labels.to(device),
     )
+
+
+def whole_split_metrics(
+    split: ImageSplit,
+    embedded: EmbeddedSplit,
+    ranks: Ranks,
+    metrics: MetricsConfig,
+    on_batch: Callable[[], None],
+    thresholds: Sequence[float] = (),
+) -> dict[str, float]:
+    """Return the chosen `metrics` that are no means over queries. They are the same on all ranks.
+
+    `on_batch` is called every second meanwhile, so that minutes of k-means do not look like a stall. The other
+    arguments are those of `evaluate`; `embedded` is the result of `embed_split`.
+    """
+    found: dict[str, float] = {}
+    with _every_second(on_batch):
+        if metrics.nmi:
+            # Another rank's k-means might end in other clusters by the rounding of another number of threads.
+            nmi = kmeans_nmi(embedded["embeddings"], embedded["labels"]) if ranks.rank == 0 else 0.0
+            found["nmi"] = float(ranks.all_reduce(torch.tensor(nmi, dtype=torch.float64, device=ranks.device)))
+        if metrics.verification is not None:
+            verified = _verified(split, embedded, ranks, metrics.verification.far, thresholds)
+            found |= _verification_metrics(verified, metrics.verification.far)
+    return found
+
+
+def chosen_thresholds(
+    model: EmbeddingModel,
+    split: ImageSplit,
+    ranks: Ranks,
+    fars: Sequence[float],
+    image_size: int | None = None,
+    on_batch: Callable[[], None] = lambda: None,
+    batch_size: int = EVALUATION_BATCH,
+) -> list[float]:
+    """Return for each of `fars` the squared distance below which pairs of `split` are accepted; NaN if there is none.
+
+    The arguments and errors are those of `evaluate`.
+    """
+    embedded = embed_split(model, split, ranks, image_size, on_batch, batch_size)
+    with _every_second(on_batch):
+        return [one.squared for one in _verified(split, embedded, ranks, fars).at_far]
+
+
+def _verified(
+    split: ImageSplit, embedded: EmbeddedSplit, ranks: Ranks, fars: Sequence[float], given: Sequence[float] = ()
+) -> Verification:
+    part = Part(ranks.rank, ranks.world_size, ranks.group)
+    queries, gallery = embedded["embeddings"], embedded["gallery"]
+    if split.pairs is not None:
+        everything = queries if gallery is None else torch.cat([queries, gallery])
+        pairs, is_same = (tensor.to(ranks.device) for tensor in split.pairs)
+        return verify_pairs(everything, pairs, is_same, fars, given, part)
+    return verify(queries, embedded["labels"], fars, given, gallery, embedded["gallery_labels"], part)
+
+
+def _verification_metrics(verified: Verification, fars: Sequence[float]) -> dict[str, float]:
+    found = {}
+    for far, threshold in zip(fars, verified.at_far, strict=True):
+        found[f"tar_at_far_{far_text(far)}"] = verified.true_accept_rate(threshold)
+    found["eer"] = verified.equal_error_rate()
+    for far, threshold in zip(fars, verified.at_far, strict=True):
+        found[f"threshold_at_far_{far_text(far)}"] = math.sqrt(threshold.squared)
+    for far, threshold in zip(fars, verified.at_given, strict=False):  # none but on the test classes
+        found[f"tar_at_val_threshold_{far_text(far)}"] = verified.true_accept_rate(threshold)
+        found[f"far_at_val_threshold_{far_text(far)}"] = verified.false_accept_rate(threshold)
+    return found
+
+
+@contextmanager
+def _every_second(call: Callable[[], None]) -> Iterator[None]:
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(1.0):
+            call()
+
+    thread = threading.Thread(target=run, name="ticks", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @torch.no_grad()

@@ -5,12 +5,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from mdr_tune.config.chosen_metrics import NO_OTHERS, MetricsConfig
 from mdr_tune.data.augmentations.cropping import center_crop
 from mdr_tune.data.dataset import Images, ImageSplit
 from mdr_tune.metric import QueryScores, examine_queries, gather_without_gradient, metrics_from_sums, shard_sizes
 from mdr_tune.metric.retrieval import DEFAULT_KS
 from mdr_tune.records.query_details import ShownImage, ShownQuery, TestDetails
-from mdr_tune.training.evaluate import EVALUATION_BATCH, embed_split, usable_ks
+from mdr_tune.training.evaluate import (
+    EVALUATION_BATCH,
+    embed_split,
+    usable_ks,
+    usable_metrics,
+    whole_split_metrics,
+)
 from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.ranks import Ranks
 
@@ -28,14 +35,17 @@ def examine(
     image_size: int | None = None,
     on_batch: Callable[[], None] = lambda: None,
     batch_size: int = EVALUATION_BATCH,
+    metrics: MetricsConfig = NO_OTHERS,
+    thresholds: Sequence[float] = (),
 ) -> tuple[dict[str, float], TestDetails]:
     """Return the metrics of `evaluate`, bit by bit the same, and details of queries and classes.
 
-    Arguments and errors are those of `evaluate`. Only rank 0 gets pictures of queries.
+    All arguments, from `model` to `thresholds`, and errors are those of `evaluate`. Only rank 0 gets pictures of
+    queries.
     """
-    ks = usable_ks(split, recall_ks)
+    ks, further = usable_ks(split, recall_ks), usable_metrics(split, metrics)
     embedded = embed_split(model, split, ranks, image_size, on_batch, batch_size)
-    sums, mine = examine_queries(ks=ks, neighbours=NEIGHBOURS, **embedded)
+    sums, mine = examine_queries(ks=ks, neighbours=NEIGHBOURS, further=further, **embedded)
     scores = _gather(mine, len(split), ranks)
     centre_labels, centres = class_centres(embedded["embeddings"], embedded["labels"])
     shown = []
@@ -49,18 +59,21 @@ def examine(
         r_precision=scores.r_precision.numpy(),
         centre_labels=centre_labels.cpu().numpy(),
         centres=centres.float().cpu().numpy(),
+        further=dict(zip(further, scores.further.numpy().T, strict=True)),
         shown=shown,
     )
-    return metrics_from_sums(ranks.all_reduce(sums), ks), details
+    found = metrics_from_sums(ranks.all_reduce(sums), ks, further)
+    return found | whole_split_metrics(split, embedded, ranks, metrics, on_batch, thresholds), details
 
 
 def _gather(mine: QueryScores, count: int, ranks: Ranks) -> QueryScores:
     """Return the scores of all `count` queries, on the CPU. `mine` has the scores of this rank's queries."""
     sizes = shard_sizes(count, ranks.world_size)
     columns = [column.double() for column in mine[:3]]  # ranks and indices are exact in float64
-    together = torch.cat([torch.stack(columns, dim=1), mine.nearest.double()], dim=1)
+    together = torch.cat([torch.stack(columns, dim=1), mine.further, mine.nearest.double()], dim=1)
     everything = gather_without_gradient(together, sizes, ranks.group).cpu()
-    return QueryScores(everything[:, 0].long(), everything[:, 1], everything[:, 2], everything[:, 3:].long())
+    further, nearest = everything[:, 3:].split([mine.further.shape[1], mine.nearest.shape[1]], dim=1)
+    return QueryScores(everything[:, 0].long(), everything[:, 1], everything[:, 2], further, nearest.long())
 
 
 def class_centres(embeddings: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -120,7 +120,7 @@ class FrozenFeatures:
         """Return `split`, called `name`, with features in place of images, which are moved to its `pictures`."""
         gallery = None if split.gallery is None else self.evaluation(split.gallery, f"{name} gallery")
         vectors = self._vectors(["evaluation", name], split, name, 1, training=False)
-        return ImageSplit(vectors, split.labels, gallery, pictures=split.images)
+        return ImageSplit(vectors, split.labels, gallery, pictures=split.images, pairs=split.pairs)
 
     def _vectors(self, purpose: list[object], split: ImageSplit, name: str, views: int, training: bool) -> Vectors:
         count = len(split.images) * views

@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map_only
 
+from mdr_tune.config.chosen_metrics import MetricsConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
 from mdr_tune.data.augmentations.augmentation import Augmentation, CenterCrop
@@ -23,7 +24,7 @@ from mdr_tune.records.distance_snapshot import DistanceSnapshot
 from mdr_tune.records.query_details import TestDetails
 from mdr_tune.training.batch_norm import synchronize_batch_norm
 from mdr_tune.training.collapse import distance_moments, is_collapsed
-from mdr_tune.training.evaluate import EVALUATION_BATCH, evaluate
+from mdr_tune.training.evaluate import EVALUATION_BATCH, chosen_thresholds, evaluate
 from mdr_tune.training.examine import examine
 from mdr_tune.training.fine_tuning import freeze, freeze_idle
 from mdr_tune.training.finite import FiniteNumbers, TrialDiverged
@@ -359,17 +360,32 @@ class TrialSession:
 
     def evaluate_test(self, split: ImageSplit) -> dict[str, float]:
         """Return the metrics on the test classes `split`, named `test/...`, in percent. Only for a final evaluation."""
-        return {f"test/{name}": value for name, value in self._metrics_on("test", split).items()}
+        thresholds = self._validation_thresholds()
+        return {f"test/{name}": value for name, value in self._metrics_on("test", split, thresholds).items()}
 
     def examine_test(self, split: ImageSplit) -> tuple[dict[str, float], TestDetails]:
         """Return the metrics of `evaluate_test` on `split`, and details of each query; pictures on rank 0 only."""
+        thresholds = self._validation_thresholds()
         with self._finite():
-            metrics, details = examine(self.model, self._readable("test", split), self.ranks, *self._evaluation)
+            readable = self._readable("test", split)
+            metrics, details = examine(self.model, readable, self.ranks, *self._evaluation, thresholds)
         return {f"test/{name}": value for name, value in metrics.items()}, details
 
-    def _metrics_on(self, name: SplitName, split: ImageSplit) -> dict[str, float]:
+    def _metrics_on(self, name: SplitName, split: ImageSplit, thresholds: Sequence[float] = ()) -> dict[str, float]:
         with self._finite():
-            return evaluate(self.model, self._readable(name, split), self.ranks, *self._evaluation)
+            return evaluate(self.model, self._readable(name, split), self.ranks, *self._evaluation, thresholds)
+
+    def _validation_thresholds(self) -> list[float]:
+        """Return the squared distances that `metrics.verification` chooses on the validation classes, one for each FAR.
+
+        The list is empty if there is no verification, or no validation split.
+        """
+        verification = self.config.metrics.verification
+        if verification is None or "validation" not in self.dataset.splits:
+            return []
+        split = self._readable("validation", self.dataset.split("validation"))
+        with self._finite():
+            return chosen_thresholds(self.model, split, self.ranks, verification.far, *self._evaluation[1:-1])
 
     def _readable(self, name: SplitName, split: ImageSplit) -> ImageSplit:
         """Return the split `name` as the model reads it: with features, if they are kept, else as it is."""
@@ -378,8 +394,8 @@ class TrialSession:
         return (self._features or self._read_features()).evaluation(split, name)
 
     @property
-    def _evaluation(self) -> tuple[tuple[int, ...], int | None, Callable[[], None], int]:
-        """Arguments of the function `evaluate` from `recall_ks` to `batch_size`.
+    def _evaluation(self) -> tuple[tuple[int, ...], int | None, Callable[[], None], int, MetricsConfig]:
+        """Arguments of the function `evaluate` from `recall_ks` to `metrics`.
 
         On a GPU, a batch is no larger than in training, since a batch of that size is known to fit. On a CPU the
         default size fits; another size would change the last bits of the embeddings.
@@ -388,7 +404,8 @@ class TrialSession:
         if self.ranks.device.type == "cuda":
             batch = self.config.batch
             batch_size = min(batch_size, batch.chunk_size or -(-batch.size // self.ranks.world_size))
-        return self.dataset.recall_ks, self.config.data.chosen_image_size, self._count_progress, batch_size
+        image_size, metrics = self.config.data.chosen_image_size, self.config.metrics
+        return self.dataset.recall_ks, image_size, self._count_progress, batch_size, metrics
 
     @contextlib.contextmanager
     def _finite(self) -> Iterator[None]:

@@ -26,6 +26,9 @@ def test_all_sides_are_measured_and_agree(capsys: pytest.CaptureFixture[str]) ->
     # More than the distances of one block, which are there at once, and less than two of them and their temporaries.
     assert 4 * 3000**2 < measured.peak - measured.base < 4 * 4 * 3000**2
     assert measured.metrics["recall_at_1"] < measured.metrics["recall_at_4"]
+    assert measured.metrics["tar_at_far_0.001"] < measured.metrics["tar_at_far_0.01"]
+    assert measured.verify_s == sorted(measured.verified)[1] > 0
+    assert measured.verify_base < measured.verify_peak
     print_table(Console(width=150), [measured])
     printed = capsys.readouterr().out
     assert "3,000 x 16, K = 1, 4" in printed
@@ -45,8 +48,9 @@ def test_the_product_has_each_row_s_largest() -> None:
 
 def test_the_lines_of_make_bench() -> None:
     small = Measured(Problem(6000, (1, 2, 4, 8)), [2.0, 3.0, 2.5], [4.0, 4.0, 6.0], [2.0] * 3, 500, 0, 0, {}, 0.0)
-    large = Measured(Problem(60_000, (1, 2, 4, 8)), [2.0], [4.0], [2.0], 500, 0, 2**30, {}, 0.0)
-    ratio, limit, _, memory = rows([small, large])
+    large = Measured(Problem(60_000, (1, 2, 4, 8)), [2.0], [4.0], [2.0], 500, 0, 2**30, {}, 0.0, [5.0], 0, 2**31 - 1)
+    ratio, limit, _, memory, verification, its_memory = rows([small, large])
+    assert (verification.ours, verification.is_met, its_memory.is_met) == (2.5, False, True)
     assert (ratio.ratio, ratio.is_met) == (4 * 12 / 2.5, False)
     assert (limit.ours, limit.is_met) == (1.25, True)
     assert (memory.ours, memory.is_met) == (1.0, True)

@@ -80,8 +80,14 @@ def test_equals_pytorch_metric_learning(with_gallery):
     queries, labels = batch(60, 8, seed=3)
     labels[5] = 99  # alone in its class
     calculator = AccuracyCalculator(
-        include=("precision_at_1", "r_precision", "mean_average_precision_at_r"),
-        k="max_bin_count",
+        include=(
+            "precision_at_1",
+            "r_precision",
+            "mean_average_precision_at_r",
+            "mean_average_precision",
+            "mean_reciprocal_rank",
+        ),
+        k=59,  # all items without a gallery: there their mean average precision is ours
         device=torch.device("cpu"),
         knn_func=CustomKNN(LpDistance(normalize_embeddings=False)),
     )
@@ -91,7 +97,10 @@ def test_equals_pytorch_metric_learning(with_gallery):
         ours = retrieval_metrics(queries, labels, (1,), gallery, gallery_labels)
     else:
         theirs = calculator.get_accuracy(queries, labels)
-        ours = retrieval_metrics(queries, labels, (1,))
+        ours = retrieval_metrics(queries, labels, (1,), further=("map_at_59", "precision_at_1", "mrr"))
+        assert ours["map_at_59"] == pytest.approx(100 * theirs["mean_average_precision"], rel=1e-5)
+        assert ours["mrr"] * 60 == pytest.approx(100 * theirs["mean_reciprocal_rank"] * 59, rel=1e-5)
+        assert ours["precision_at_1"] == ours["recall_at_1"]
     assert ours["map_at_r"] == pytest.approx(100 * theirs["mean_average_precision_at_r"], rel=1e-5)
     assert ours["r_precision"] == pytest.approx(100 * theirs["r_precision"], rel=1e-5)
     # They leave queries without relevant items out of precision at 1, too.
@@ -198,3 +207,26 @@ def test_slices_of_queries_put_together_are_all_queries(neighbours):
     parts = [examine_queries(embeddings, labels, (1, 3), rows, neighbours=neighbours)[1] for rows in slices]
     for column, expected in zip(map(torch.cat, zip(*parts, strict=True)), whole, strict=True):
         torch.testing.assert_close(column, expected, rtol=1e-12, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("dimensions", [2, 256])
+def test_the_first_hit_is_found_however_far_it_is(dimensions):
+    """Also where many items are as near, so that rounding hides the order, and where a query is one of its items."""
+    embeddings, _ = noise(400, dimensions)
+    embeddings[1::2] = embeddings[::2]
+    labels = torch.arange(200).repeat(2)
+    labels[7] = 999
+    distances = torch.cdist(embeddings.double(), embeddings.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    distances.fill_diagonal_(torch.inf)
+    order = distances.sort(dim=1, stable=True).indices
+    hits = labels[order] == labels[:, None]
+    expected = torch.where(hits.any(dim=1), 1 / (hits.int().argmax(dim=1) + 1).double(), 0.0)
+    expected[(hits.int().argmax(dim=1) == 399)] = 0  # itself
+    sums, scores = examine_queries(embeddings, labels, (1,), further=("mrr",), block_size=90)
+    torch.testing.assert_close(scores.further[:, 0], expected, rtol=1e-12, atol=0)
+    assert float(score_queries(embeddings, labels, (1,), further=("mrr",))[-1]) == pytest.approx(float(sums[-1]))
+
+
+def test_an_unknown_metric_is_refused():
+    with pytest.raises(ValueError, match="unknown metric 'map_at_r'; there are map_at_K, precision_at_K and mrr"):
+        retrieval_metrics(torch.rand(4, 2), torch.zeros(4), (1,), further=("map_at_r",))

@@ -26,6 +26,7 @@ SMALL: dict[str, Any] = {
     "curves": ["train", "test"],
     "batch": {"size": 8, "images_per_class": 2},
     "optimizer": {"clip_gradient_norm": 1.0, "head_learning_rate": 0.01},
+    "metrics": {"map_at": [3], "precision_at": [3], "mrr": True, "nmi": True, "verification": {}},
 }
 
 
@@ -40,7 +41,7 @@ def test_all_that_an_epoch_and_a_test_measure_is_in_the_table() -> None:
 
 
 def test_what_is_made_of_a_metric_is_known_and_not_measured() -> None:
-    for metric in ("val/recall_at_1", "val/map_at_r", "curves/test_recall_at_4"):
+    for metric in ("val/recall_at_1", "val/map_at_10", "val/tar_at_far_1e-3", "curves/test_recall_at_4"):
         for made in (best_key(metric), best_epoch_key(metric), mean_key(metric), second_key(metric)):
             assert find(made) is not None, made
             assert not is_measured(made), made
@@ -74,3 +75,4 @@ def test_a_name_is_of_one_line() -> None:
     names = [metric.name for metric in METRICS]
     assert len(set(names)) == len(names)
     assert metric_label("val/mean_best_recall_at_10") == "Recall@10"
+    assert metric_label("val/best_tar_at_far_1e-3") == "TAR at FAR 1e-3"

@@ -10,6 +10,7 @@ from statsmodels.stats.multitest import multipletests
 from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
 from mdr_tune.records.trial_record import Change
 from mdr_tune.report.ablation import ablation_table
+from mdr_tune.report.output import texts
 from mdr_tune.report.rows import AblationTable, Row
 from mdr_tune.util.errors import UserError
 from tests.report.make_evidence import make_evidence
@@ -239,3 +240,37 @@ def test_a_row_is_suggested_where_the_number_is_the_same(name: str, hint: str | 
         ablation_table(make_evidence(), baseline=name)
     assert (f"Did you mean {hint!r}?" in str(raised.value)) == (hint is not None)
     assert ("Did you mean" in str(raised.value)) == (hint is not None)
+
+
+def test_metrics_on_request_are_columns_with_intervals_where_queries_have_values() -> None:
+    evidence = make_evidence(seeds=1)
+    chosen = {"test/map_at_5": 40.0, "test/mrr": 60.0, "test/nmi": 50.0}
+    chosen |= {"test/tar_at_far_1e-1": 50.0, "test/tar_at_far_1e-3": 30.0, "test/eer": 8.0}
+    hidden = {"test/threshold_at_far_1e-3": 0.7, "test/of_another_version": 1.0}
+    trials = [replace(t, metrics={**t.metrics, **chosen, **hidden}) for t in evidence.sweep.trials]
+    details = {
+        name: replace(d, further={"map_at_5": d.average_precision, "mrr": d.r_precision})
+        for name, d in evidence.details.items()
+    }
+    sweep = replace(evidence.sweep, trials=trials, metric="val/tar_at_far_1e-3")
+    table = ablation_table(replace(evidence, sweep=sweep, details=details))
+    assert table.metrics == [*COLUMNS[:-1], *chosen, "val/best_tar_at_far_1e-3"]
+    assert "MAP@K: " in texts.glossary([], table.metrics)
+    assert "MAP@K: " not in texts.glossary([], COLUMNS)
+    row = table.rows[0]
+    assert (row.estimates["test/mrr"].over, row.estimates["test/eer"].over) == ("queries", "seeds")
+    assert row.estimates["test/mrr"].low is not None
+    assert row.estimates["test/tar_at_far_1e-3"].low is None
+
+
+def test_the_best_equal_error_rate_is_the_lowest() -> None:
+    evidence = make_evidence(seeds=1)
+    worst_first = enumerate(evidence.sweep.trials)
+    rates = {"test/eer": -1.0, "test/mrr": 1.0, "test/far_at_val_threshold_1e-3": 1.0}
+    trials = [
+        replace(t, metrics={**t.metrics, **{key: 50 + sign * i for key, sign in rates.items()}}) for i, t in worst_first
+    ]
+    table = ablation_table(replace(evidence, sweep=replace(evidence.sweep, trials=trials), details={}))
+    best = texts.highest(table)
+    assert best["test/eer"] == best["test/mrr"]
+    assert "test/far_at_val_threshold_1e-3" not in best

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,10 @@ DETAILS = TestDetails(
 
 
 def test_what_was_written_comes_back(tmp_path: Path) -> None:
-    write_details(DETAILS, tmp_path)
-    assert plain(read_details(tmp_path)) == plain(DETAILS)
+    further = {"map_at_10": np.array([0.25, np.nan, 1.0]), "mrr": np.array([0.5, 0.0, 1.0])}
+    for details in (DETAILS, replace(DETAILS, further=further)):
+        write_details(details, tmp_path)
+        assert plain(read_details(tmp_path)) == plain(details)
 
 
 def test_nothing_shown_and_no_class(tmp_path: Path) -> None:

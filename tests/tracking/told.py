@@ -63,6 +63,8 @@ def plain(details: Any) -> Any:
     """Return details as values that `==` compares; arrays with their types, NaN as text."""
     if hasattr(details, "tolist"):
         return [str(details.dtype), details.shape, json.dumps(details.tolist())]
+    if isinstance(details, dict):
+        return {key: plain(one) for key, one in details.items()}
     if isinstance(details, list):
         return [plain(one) for one in details]
     return {key: plain(value) for key, value in vars(details).items()} if hasattr(details, "__dict__") else details

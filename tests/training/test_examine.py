@@ -14,8 +14,9 @@ from mdr_tune.metric import QueryScores, shard_slice
 from mdr_tune.training import Ranks, TrialSession
 from mdr_tune.training.evaluate import embed, evaluate
 from mdr_tune.training.examine import NEIGHBOURS, best_and_worst, class_centres, examine
-from tests.training.evaluate_rank import ARRAYS, make_splits
-from tests.training.naive_retrieval import NaiveQuery, embeddings_of, naive_ks, naive_queries
+from tests.data.few_letters import few_letters, few_test_letters
+from tests.training.evaluate_rank import ARRAYS, METRICS, make_splits
+from tests.training.naive_retrieval import NaiveQuery, embeddings_of, naive_further, naive_ks, naive_queries
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,8 @@ def test_each_query_has_the_ranks_that_a_loop_finds(session: TrialSession) -> No
 
 def looked_at(queries: list[NaiveQuery]) -> int:
     """Return how many of the nearest items of each query are looked at, whichever rank scores it."""
-    return max(*naive_ks(queries), *(query.relevant for query in queries))
+    ks = [k for k in (*METRICS.map_at, *METRICS.precision_at) if k <= len(queries[0].others)]
+    return max(*naive_ks(queries), *ks, *(query.relevant for query in queries))
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
@@ -85,6 +87,9 @@ def test_each_rank_has_all_queries_in_the_order_of_the_split(
         for array, values in expected.items():
             rtol = 1e-6 if array == "centres" else 1e-12  # float32, float64
             torch.testing.assert_close(examined[name][array], values, rtol=rtol, atol=0, equal_nan=True)
+        for metric, values in naive_further(split).items():
+            wanted = torch.tensor(values, dtype=torch.float64)
+            torch.testing.assert_close(examined[name]["further"][metric], wanted, rtol=1e-12, atol=0, equal_nan=True)
         assert repr(examined[name]["metrics"]) == repr(evaluated[name]["metrics"])  # NaN as well
 
 
@@ -136,7 +141,7 @@ def test_the_best_and_the_worst_are_of_different_classes_and_have_something_to_r
     precision = torch.tensor([1.0, 1.0, 0.5, 0.0, 0.0, torch.nan, 0.25, 0.0], dtype=torch.float64)
     first_hit = torch.tensor([1, 1, 1, 0, 9, 0, 2, 0])
     labels = torch.tensor([0, 0, 1, 2, 3, 4, 5, 2])
-    scores = QueryScores(first_hit, precision, precision, torch.zeros(8, 1, dtype=torch.int64))
+    scores = QueryScores(first_hit, precision, precision, torch.zeros(8, 0), torch.zeros(8, 1, dtype=torch.int64))
     assert best_and_worst(scores, labels, most=3) == ([0, 2, 6], [3, 4])  # not 6 again, nor 1, which is better
 
 
@@ -146,3 +151,23 @@ def test_large_pictures_are_made_small() -> None:
 
     (shown,) = _pictures(images, torch.tensor([5]), torch.tensor([0]), image_size=180)
     assert (shown.label, shown.pixels.shape, shown.pixels.dtype) == (5, (3, THUMBNAIL, THUMBNAIL), np.uint8)
+
+
+def test_the_threshold_of_the_validation_classes_is_tried_on_the_test_classes() -> None:
+    tree = {
+        "batch": {"size": 8, "images_per_class": 2},
+        "iterations_per_epoch": 1,
+        "metrics": {"verification": {"far": [0.1]}},
+    }
+    session = TrialSession(TrialConfig.model_validate(tree), few_letters())
+    test = few_test_letters()
+    threshold = session.evaluate("validation")["val/threshold_at_far_1e-1"]
+    metrics, _ = session.examine_test(test)
+    embeddings = embed(session.model, test.images, Ranks()).double()
+    rows, columns = torch.triu_indices(len(test), len(test), 1)
+    accepted = (embeddings[rows] - embeddings[columns]).norm(dim=1) < threshold
+    same = test.labels[rows] == test.labels[columns]
+    expected = [100 * float(accepted[kind].double().mean()) for kind in (same, ~same)]
+    found = [metrics[f"test/{rate}_at_val_threshold_1e-1"] for rate in ("tar", "far")]
+    assert found == pytest.approx(expected)
+    assert metrics == session.evaluate_test(test)

@@ -11,6 +11,7 @@ import torch
 from mdr_tune.data.dataset import (
     SPLIT_NAMES,
     ImageDataset,
+    ImagePairs,
     Images,
     ImageSplit,
     OpenedDataset,
@@ -77,6 +78,31 @@ class Listing:
         return np.unique(self.class_ids[self.rows(split)])
 
 
+@dataclass(frozen=True)
+class PairList:
+    """Pairs of images for verification.
+
+    Attributes:
+        indices: (P, 2) int64, indices of the two images of each pair in a `Listing`.
+        is_same: (P,) bool, whether both are of one class.
+    """
+
+    indices: np.ndarray
+    is_same: np.ndarray
+
+    def select(self, rows: np.ndarray, count: int) -> "PairList":
+        """Return the pairs both of whose images are in `rows` (m,), of `count` images, with indices into `rows`."""
+        place = np.full(count, -1, dtype=np.int64)
+        place[rows] = np.arange(len(rows))
+        indices = place[self.indices]
+        kept = (indices >= 0).all(axis=1)
+        return PairList(indices[kept], self.is_same[kept])
+
+    def of_split(self, listing: Listing, split: SplitName) -> int:
+        """Return the number of pairs of images of `split`."""
+        return int((listing.splits[self.indices[:, 0]] == SPLIT_NAMES.index(split)).sum())
+
+
 class ChosenImages:
     """Selected images, as `Images`: image i is image `rows[i]` of `images`."""
 
@@ -107,6 +133,7 @@ def assemble(
     recall_ks: tuple[int, ...],
     pixels: str = "",
     cache_file: Path | None = None,
+    pairs: PairList | None = None,
 ) -> OpenedDataset:
     """Build the data set `name` from the n files of `listing` and their pixels.
 
@@ -120,19 +147,27 @@ def assemble(
         recall_ks: values of K for which Recall@K is reported.
         pixels: hash of the content of the images, for `ImageDataset.content`.
         cache_file: file of decoded images that the images are read from; None if they are decoded at each read.
+        pairs: pairs of images for verification. A split without any compares all of its pairs.
     """
     order = np.concatenate([listing.classes(split) for split in SPLIT_NAMES])
     label_of = np.full(len(listing.class_names), -1, dtype=np.int64)
     label_of[order] = np.arange(len(order))
 
-    def part(rows: np.ndarray, gallery: ImageSplit | None = None) -> ImageSplit:
-        return ImageSplit(ChosenImages(images, rows), torch.from_numpy(label_of[listing.class_ids[rows]]), gallery)
+    def part(rows: np.ndarray, gallery: np.ndarray | None = None) -> ImageSplit:
+        labels = torch.from_numpy(label_of[listing.class_ids[rows]])
+        both = rows if gallery is None else np.concatenate([rows, gallery])
+        chosen = None if pairs is None else pairs.select(both, len(listing))
+        compared = None
+        if chosen is not None and len(chosen.indices):
+            compared = ImagePairs(torch.from_numpy(chosen.indices), torch.from_numpy(chosen.is_same))
+        return ImageSplit(
+            ChosenImages(images, rows), labels, None if gallery is None else part(gallery), pairs=compared
+        )
 
     def split(split_name: SplitName) -> ImageSplit:
         if not len(listing.rows(split_name, QUERY, GALLERY)):
             return part(listing.rows(split_name))
-        gallery = part(listing.rows(split_name, BOTH, GALLERY))
-        return part(listing.rows(split_name, BOTH, QUERY), gallery)
+        return part(listing.rows(split_name, BOTH, QUERY), listing.rows(split_name, BOTH, GALLERY))
 
     splits: dict[SearchSplitName, ImageSplit] = {"train": split("train"), "validation": split("validation")}
     searched = ImageDataset(name, splits, recall_ks, _content(listing, pixels), cache_file)

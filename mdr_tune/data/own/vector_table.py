@@ -59,7 +59,7 @@ def open_vectors(folder: Path, progress: Progress, **arguments: Any) -> OpenedDa
         progress: called while the file is read.
         arguments: `file`, a Parquet file or a folder of them; the names `vector_column`, `label_column`, `split_column`
             and `role_column` of its columns, of which the last two may be None; and `recall_ks`,
-            `single_image_classes`, `validation` and `test` of `Opening`.
+            `single_image_classes`, `validation`, `test` and perhaps `pairs` of `Opening`.
 
     Raises:
         UserError: the file cannot be read; a vector is null, not finite or of another length than the first one; the
@@ -81,7 +81,7 @@ def open_vectors(folder: Path, progress: Progress, **arguments: Any) -> OpenedDa
     listing = listed.listing
     rows = np.array([int(path.removeprefix(_ROW)) for path in listing.paths], dtype=np.int64)  # some may be left out
     images = ChosenImages(Vectors(target), rows)
-    return assemble(NAME, listing, images, tuple(arguments["recall_ks"]), target.stem, target)
+    return assemble(NAME, listing, images, tuple(arguments["recall_ks"]), target.stem, target, listed.pairs)
 
 
 def _listed(arguments: dict[str, Any]) -> tuple[ListedDataset, int]:
@@ -98,7 +98,8 @@ def _read_once(arguments_text: str, states: tuple[tuple[str, int, int], ...]) ->
     size = _check_vectors(table)
     rows = tuple(f"{_ROW}{row}" for row in range(len(table)))
     listing = Listing(file.parent, rows, *class_columns(table))
-    shares = {key: arguments[key] for key in ("recall_ks", "single_image_classes", "validation", "test")}
+    keys = ("recall_ks", "single_image_classes", "validation", "test", "pairs")
+    shares = {key: arguments[key] for key in keys if key in arguments}
     return draw_splits(NAME, listing, resize=0, cache=True, corrupt="refuse", **shares), size
 
 

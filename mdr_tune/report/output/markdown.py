@@ -52,7 +52,7 @@ def _section(section: Section, heading: str, is_first: bool) -> list[list[str]]:
     if table.rows:
         blocks += [[escape(texts.caption(table))], _values(section)]
     if table.rows and is_first:
-        blocks.append([escape(texts.glossary([row.method for row in table.rows]))])
+        blocks.append([escape(texts.glossary([row.method for row in table.rows], table.metrics))])
     if texts.differences_of(table):
         blocks += [[escape(texts.differences_caption(table))], _differences(section)]
     blocks.append([f"- {escape(note)}" for note in table.notes])
@@ -90,7 +90,7 @@ def _values(section: Section) -> list[str]:
             mark = " ★" if best.get(metric) == row.name else ""
             cells.append(texts.value(row.estimates.get(metric)) + mark)
         rows.append(cells)
-    return [*table_lines(titles, rows, len(names)), "", "★ highest mean of the column."]
+    return [*table_lines(titles, rows, len(names)), "", f"★ {texts.best_mean(table)}."]
 
 
 def _differences(section: Section) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mdr_tune.report.names import full_title, split_of
+from mdr_tune.report.names import full_title, quality, split_of
 from mdr_tune.report.overview import Overview
 from mdr_tune.report.row_settings import WITH_MDR
 from mdr_tune.report.rows import AblationTable, Difference, Estimate, Row
@@ -93,13 +93,24 @@ def splits(metrics: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def highest(table: AblationTable) -> dict[str, str]:
-    """Return, for each metric that at least two rows of `table` have, the name of the row with the highest mean."""
+    """Return, for each metric that at least two rows of `table` have, the name of the row with the best mean.
+
+    The best is the highest, and of the equal error rate the lowest. A false accept rate at a given threshold is not
+    better or worse by itself.
+    """
     found: dict[str, str] = {}
     for metric in table.metrics:
         means = {row.name: row.estimates[metric].mean for row in table.rows if metric in row.estimates}
-        if len(means) > 1:
-            found[metric] = max(means, key=means.__getitem__)
+        if len(means) > 1 and not quality(metric).startswith("far_"):
+            best = min if quality(metric) == "eer" else max
+            found[metric] = best(means, key=means.__getitem__)
     return found
+
+
+def best_mean(table: AblationTable) -> str:
+    """Return words for what `highest` marks in a column of `table`."""
+    has_errors = any(quality(metric) == "eer" for metric in table.metrics)
+    return "highest mean of the column" + (", lowest of EER" if has_errors else "")
 
 
 def is_separated(row: Row) -> bool:
@@ -139,9 +150,26 @@ def differences_of(table: AblationTable) -> list[tuple[Row, Difference]]:
     return [(row, difference) for row in table.rows for difference in row.differences]
 
 
-def glossary(methods: Sequence[str]) -> str:
-    """Return sentences that explain Recall@K, and the endings `_l2` and ` + MDR` if names in `methods` have them."""
+_METRICS = {
+    "map_at_": "MAP@K: the precisions at the hits among the K nearest, added up, over min(K, R); mean over queries.",
+    "precision_at_": "precision@K: the share of hits among the K nearest.",
+    "mrr": "MRR: the mean of 1 / rank of the first hit.",
+    "nmi": "NMI: normalised mutual information of the classes and as many clusters of k-means.",
+    "tar_at_far_": "TAR at FAR: the percentage of pairs of one class that are accepted where FAR of the others are.",
+    "eer": "EER: the error rate where FAR = 1 - TAR.",
+    "tar_at_val_threshold_": "At val threshold: with the threshold that has the FAR on the validation classes.",
+}
+"""Explanations of metrics on request, by the beginnings of their names."""
+
+
+def glossary(methods: Sequence[str], metrics: Sequence[str] = ()) -> str:
+    """Return sentences that explain Recall@K, those of `metrics` that are measured on request, and parts of names.
+
+    The parts are the endings `_l2` and ` + MDR`, if names in `methods` have them.
+    """
     parts = ["Recall@K: the percentage of images that have one of their own class among the K nearest others."]
+    names = [quality(metric) for metric in metrics if quality(metric) != "map_at_r"]
+    parts += [text for start, text in _METRICS.items() if any(name.startswith(start) for name in names)]
     on_sphere = next((method for method in methods if method.removesuffix(WITH_MDR).endswith("_l2")), None)
     if on_sphere is not None:
         parts.append(f"{on_sphere.removesuffix(WITH_MDR)}: embeddings on the unit sphere, without MDR.")
