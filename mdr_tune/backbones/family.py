@@ -107,6 +107,10 @@ class BackboneFamily(ABC):
         """Return how images were resized for the weights of the backbone `name`, if not as in this project; else ``."""
         return ""
 
+    def usual_sizes(self, name: str, weights: str) -> dict[str, int]:
+        """Return the keys of a data set, such as `image_size`, by which images get the usual size of `name`."""
+        return {"image_size": self.image_limits(name, weights, {}).image_size}
+
     def draws_by_known_layers(self) -> bool:
         """Return whether all layers that draw at random are known, so that their draws are made for the global batch.
 

@@ -80,6 +80,12 @@ class TimmFamily(BackboneFamily):
 
         return usual_images(name)
 
+    def usual_sizes(self, name: str, weights: str) -> dict[str, int]:
+        """Return the keys that give the size and the share of the image which the weights' configuration asks for."""
+        from mdr_tune.backbones.timm_models import usual_sizes
+
+        return usual_sizes(name)
+
     def draws_by_known_layers(self) -> bool:
         """Return False: some of timm's models draw in ways of their own."""
         return False

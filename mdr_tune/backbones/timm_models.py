@@ -78,9 +78,17 @@ def usual_images(name: str) -> str:
     It has the keys of a data set that give the same size and share.
     """
     data = timm.data.resolve_data_config({}, pretrained_cfg=_config(name).to_dict())
-    size, share, mode = data["input_size"][-1], data["crop_pct"], data["crop_mode"]
-    keys = f"data.image_size: {size} and data.resize: {round(size / share)} give this size and share"
+    share, mode = data["crop_pct"], data["crop_mode"]
+    size, resize = usual_sizes(name).values()
+    keys = f"data.image_size: {size} and data.resize: {resize} give this size and share"
     return f"{data['interpolation']} resampling, {size}x{size} pixels, crop_pct {share:g} ({mode}; {keys})"
+
+
+def usual_sizes(name: str) -> dict[str, int]:
+    """Return the keys `image_size` and `resize` of a data set that give the size and share of `usual_images`."""
+    data = timm.data.resolve_data_config({}, pretrained_cfg=_config(name).to_dict())
+    size = data["input_size"][-1]
+    return {"image_size": size, "resize": round(size / data["crop_pct"])}
 
 
 def _create(name: str, **options: Any) -> nn.Module:

@@ -24,16 +24,22 @@ known`: there is none, because fewer than two seeds are in common, or because th
 """
 
 
+EVALUATION = "evaluation"
+"""In place of a protocol: the table is of an evaluation of models, and not of trials of a sweep."""
+
+
 @dataclass(frozen=True)
 class Estimate(Interval):
     """A mean with its 95 % interval, in the units of its values.
 
     `values` has the value of each training seed; it is empty for an interval over queries. `over` says whether the
-    interval is Student's t-interval over `seeds`, or a bootstrap over the `queries` of a single run.
+    interval is Student's t-interval over `seeds`, or a bootstrap over the `queries` of a single run. In an evaluation,
+    `over_classes` is the interval of a bootstrap over whole classes.
     """
 
     values: dict[int, float] = field(default_factory=dict)
     over: Literal["seeds", "queries"] = "seeds"
+    over_classes: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Difference:
         estimate: Mean difference with its interval, in points.
         p: p-value of the two-sided paired t-test; None if there is no test, as in a pairing by query.
         p_holm: p-value corrected by Holm's method for all differences of the table.
+        metric: Metric of the difference; empty if it is the table's.
     """
 
     baseline: str
@@ -56,6 +63,7 @@ class Difference:
     p: float | None
     p_holm: float | None
     verdict: Verdict
+    metric: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,6 +174,7 @@ class AblationTable:
         is_grid: Whether the launch is a grid, so that all of its configurations are shown.
         notes: Notes for the reader of the table: on failed seeds, on few seeds, on the correction of p-values.
         protocol: `validation` or `paper`, which says on which classes the best epoch was chosen; see `SweepFacts`.
+            `EVALUATION` for models that were evaluated as they are.
     """
 
     sweep: str
@@ -176,6 +185,11 @@ class AblationTable:
     is_grid: bool
     notes: list[str]
     protocol: str = "validation"
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether the rows are models that were evaluated as they are."""
+        return self.protocol == EVALUATION
 
 
 def said_outcome(outcome: Outcome) -> str:

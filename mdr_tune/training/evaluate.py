@@ -1,7 +1,7 @@
 """Measure the retrieval quality of a model on a split; the ranks share the work."""
 
 from collections.abc import Callable, Sequence
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 import torch
 
@@ -17,15 +17,40 @@ from mdr_tune.metric import (
 )
 from mdr_tune.metric.full_precision import full_float32
 from mdr_tune.metric.retrieval import DEFAULT_KS
-from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.ranks import Ranks
 
 EVALUATION_BATCH = 256
 """Default number of images that a rank embeds at a time."""
 
 
+class Embeds(Protocol):
+    """A network that can be evaluated, such as an `EmbeddingModel`, or an exported graph.
+
+    It maps images (n, C, H, W) to embeddings (n, `embedding_size`) of type `dtype`, and has the modes of a module.
+    """
+
+    training: bool
+
+    @property
+    def embedding_size(self) -> int:
+        """Length of an embedding, D."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the embeddings."""
+
+    def __call__(self, images: torch.Tensor, /) -> torch.Tensor:
+        """Return the embeddings (n, D) of `images` (n, C, H, W)."""
+
+    def train(self, mode: bool = True, /) -> object:
+        """Go into the mode of training, or of evaluation if `mode` is False."""
+
+    def eval(self) -> object:
+        """Go into the mode of evaluation."""
+
+
 def evaluate(
-    model: EmbeddingModel,
+    model: Embeds,
     split: ImageSplit,
     ranks: Ranks,
     recall_ks: Sequence[int] = DEFAULT_KS,
@@ -87,7 +112,7 @@ class EmbeddedSplit(TypedDict):
 
 
 def embed_split(
-    model: EmbeddingModel,
+    model: Embeds,
     split: ImageSplit,
     ranks: Ranks,
     image_size: int | None = None,
@@ -111,7 +136,7 @@ def embed_split(
 
 @torch.no_grad()
 def embed(
-    model: EmbeddingModel,
+    model: Embeds,
     images: Images,
     ranks: Ranks,
     image_size: int | None = None,
@@ -149,7 +174,7 @@ def embed(
     return gather_without_gradient(torch.cat(parts), shard_sizes(len(images), ranks.world_size), ranks.group)
 
 
-def _forward(model: EmbeddingModel, images: torch.Tensor, at_once: int) -> tuple[torch.Tensor, int]:
+def _forward(model: Embeds, images: torch.Tensor, at_once: int) -> tuple[torch.Tensor, int]:
     """Return the embeddings (n, D) of `images`, and how many fitted into memory together, at most `at_once`."""
     while True:
         try:

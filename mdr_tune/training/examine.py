@@ -10,8 +10,7 @@ from mdr_tune.data.dataset import Images, ImageSplit
 from mdr_tune.metric import QueryScores, examine_queries, gather_without_gradient, metrics_from_sums, shard_sizes
 from mdr_tune.metric.retrieval import DEFAULT_KS
 from mdr_tune.records.query_details import ShownImage, ShownQuery, TestDetails
-from mdr_tune.training.evaluate import EVALUATION_BATCH, embed_split, usable_ks
-from mdr_tune.training.model import EmbeddingModel
+from mdr_tune.training.evaluate import EVALUATION_BATCH, Embeds, embed_split, usable_ks
 from mdr_tune.training.ranks import Ranks
 
 SHOWN_QUERIES, NEIGHBOURS = 5, 6
@@ -21,7 +20,7 @@ THUMBNAIL = 96
 
 
 def examine(
-    model: EmbeddingModel,
+    model: Embeds,
     split: ImageSplit,
     ranks: Ranks,
     recall_ks: Sequence[int] = DEFAULT_KS,
