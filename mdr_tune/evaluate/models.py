@@ -135,7 +135,7 @@ class Finder(NamedTuple):
             return self._logged(text)
         if _RUN_ID.fullmatch(text):
             return self._of_run(text, text)
-        if text.endswith(_FILES) or os.path.exists(path):
+        if os.path.exists(path) or (text.endswith(_FILES) and "@" not in text):
             return self._file(text, path)
         if "/" in text and not {"@", ":"} & set(text):
             return self._trial(text)
@@ -311,6 +311,11 @@ class Finder(NamedTuple):
                 f"{text}: its numbers would be those of random weights: write {name}@WEIGHTS, where WEIGHTS is "
                 f"{', '.join([*known, 'the file of a state dict'])}"
             )
+        if is_import_path(name):
+            try:
+                family.check_arguments(name, {})
+            except ValueError as error:
+                raise UserError(f"{text}: {str(error).removeprefix('name: ')}") from None
         try:
             check_weights(name, weights)
         except UserError as error:

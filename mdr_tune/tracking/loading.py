@@ -26,6 +26,7 @@ from mdr_tune.retrieve import Embedder
 from mdr_tune.tracking.with_code import RESIZE_KEY, STATE, network_with_code
 from mdr_tune.training.model import ImageShape
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.nearest_name import did_you_mean
 from mdr_tune.util.words import first_line, without_password
 
 logger = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ def _not_found(uri: str, name: str, client: MlflowClient, error: MlflowException
     try:
         there = _names(client, client.get_registered_model(name))
     except MlflowException:  # no model of this name
-        return f"{missing}; {_known(client)}"
+        return f"{missing}; {_known(client)}{_hint(client, name)}"
     return f"{missing}; there are {', '.join(there)}" if there else f"{missing}: {_no_version(client, name)}"
 
 
@@ -181,6 +182,15 @@ def _registry(client: MlflowClient) -> str:
     if not other or other == client.tracking_uri:
         return without_password(client.tracking_uri)
     return f"{without_password(other)}, the registry that {MLFLOW_REGISTRY_URI.name} names"
+
+
+def _hint(client: MlflowClient, name: str) -> str:
+    """Return `. Did you mean 'X'?` for the registered model X with a name like `name`; empty if there is none."""
+    try:
+        hint = did_you_mean(name, [model.name for model in client.search_registered_models()])
+    except MlflowException:
+        return ""
+    return f".{hint}" if hint else ""
 
 
 def _known(client: MlflowClient) -> str:
