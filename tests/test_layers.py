@@ -251,7 +251,7 @@ def test_the_test_split_is_read_in_one_place() -> None:
     """
     files = [file for file in PACKAGE.rglob("*.py") if file.parent.name != "data" or file.parent.parent != PACKAGE]
     readers = [str(file.relative_to(PACKAGE)) for file in files if "read_test_split" in names_in(file)]
-    assert sorted(readers) == ["evaluate/evaluation.py", "lanes/worker.py"]
+    assert sorted(readers) == ["evaluate/measure.py", "lanes/worker.py"]
     assert [layer for layer, below in BELOW.items() if "evaluate" in below] == ["cli"]
     strings = {
         str(file.relative_to(PACKAGE))

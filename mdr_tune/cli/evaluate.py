@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     _check_there(arguments, data)
     import torch
 
-    from mdr_tune.evaluate.evaluation import evaluate_models, feed_models
+    from mdr_tune.evaluate.measure import evaluate_models, feed_models
     from mdr_tune.evaluate.models import Finder
 
     client = open_client(stores)
