@@ -107,9 +107,12 @@ class BackboneFamily(ABC):
         """Return how images were resized for the weights of the backbone `name`, if not as in this project; else ``."""
         return ""
 
-    def usual_sizes(self, name: str, weights: str) -> dict[str, int]:
-        """Return the keys of a data set, such as `image_size`, by which images get the usual size of `name`."""
-        return {"image_size": self.image_limits(name, weights, {}).image_size}
+    def own_images(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the keys of a data set that give the images which the backbone `name` says it was made for.
+
+        They are among `image_size` and `resize`; none if the backbone does not say it.
+        """
+        return {}
 
     def draws_by_known_layers(self) -> bool:
         """Return whether all layers that draw at random are known, so that their draws are made for the global batch.

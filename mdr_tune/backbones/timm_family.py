@@ -80,11 +80,11 @@ class TimmFamily(BackboneFamily):
 
         return usual_images(name)
 
-    def usual_sizes(self, name: str, weights: str) -> dict[str, int]:
-        """Return the keys that give the size and the share of the image which the weights' configuration asks for."""
-        from mdr_tune.backbones.timm_models import usual_sizes
+    def own_images(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the size and the part that is cut out of timm's configuration of the model `name`."""
+        from mdr_tune.backbones.timm_models import own_images
 
-        return usual_sizes(name)
+        return own_images(name)
 
     def draws_by_known_layers(self) -> bool:
         """Return False: some of timm's models draw in ways of their own."""

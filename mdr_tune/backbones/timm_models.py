@@ -79,12 +79,12 @@ def usual_images(name: str) -> str:
     """
     data = timm.data.resolve_data_config({}, pretrained_cfg=_config(name).to_dict())
     share, mode = data["crop_pct"], data["crop_mode"]
-    size, resize = usual_sizes(name).values()
+    size, resize = own_images(name).values()
     keys = f"data.image_size: {size} and data.resize: {resize} give this size and share"
     return f"{data['interpolation']} resampling, {size}x{size} pixels, crop_pct {share:g} ({mode}; {keys})"
 
 
-def usual_sizes(name: str) -> dict[str, int]:
+def own_images(name: str) -> dict[str, Any]:
     """Return the keys `image_size` and `resize` of a data set that give the size and share of `usual_images`."""
     data = timm.data.resolve_data_config({}, pretrained_cfg=_config(name).to_dict())
     size = data["input_size"][-1]

@@ -330,11 +330,12 @@ class Finder(NamedTuple):
             backbone = build_backbone(name, weights, image_size=data.input_shape[-1])
             return EmbeddingModel(backbone, None, self.mode, head="identity").eval().to(device)
 
+        own = {"image_size": family.image_limits(name, weights, {}).image_size, **family.own_images(name, {})}
         shown = family.describe_weights(name) if weights == "DEFAULT" and family.published_urls(name) else given
         return FoundModel(
             text=text,
             title=f"{name}{f' ({Path(shown).name})' if shown else ''}{_SCALED[self.mode]}",
-            feeding=Feeding(family.usual_sizes(name, weights), None, is_fixed=False),
+            feeding=Feeding(own, None, is_fixed=False),
             load=load,
             check=check,
             facts=facts,

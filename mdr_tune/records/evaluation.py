@@ -63,8 +63,3 @@ class Evaluation:
     started: datetime.datetime
     ended: datetime.datetime
     models: tuple[EvaluatedModel, ...]
-
-    @property
-    def group(self) -> str:
-        """First part of the names of the metrics: `test` or `val`."""
-        return "val" if self.split == "validation" else "test"
