@@ -70,7 +70,8 @@ def _misfit(shape: ImageShape, data: Dataset) -> str:
     if (shape[1] == 1) != (data.input_shape[1] == 1):
         return f"takes {takes}, and {data.name} has {has}: choose another data set, or another model"
     if shape[0] != data.input_shape[0]:
-        return f"takes {takes}, and {data.name} has {has}: it takes another number of channels; choose another model"
+        kind = "grey" if data.input_shape[0] == 1 else "RGB"
+        return f"takes {takes}, and {data.name} has {has}: choose a model of {kind} images"
     return f"takes {takes}, and {data.name} has {has}: choose a model that was made for this size"
 
 

@@ -1,10 +1,9 @@
 """Find a model that a user names: registered, a trial's, imported, a backbone, the user's own, or a file of vectors."""
 
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +11,6 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from pydantic import ValidationError
 
 from mdr_tune.backbones import build_backbone, check_weights
@@ -23,21 +21,16 @@ from mdr_tune.data.own.table_file import parquet_files
 from mdr_tune.evaluate.feeding import Feeding, ImageShape, keys_of
 from mdr_tune.evaluate.vector_file import vector_size
 from mdr_tune.metric import apply_test_mode
-from mdr_tune.records.objectives import best_epoch_key
 from mdr_tune.tracking.champion import evaluation_resize, load_checkpoint
-from mdr_tune.tracking.deleted import is_deleted, restore_runs
-from mdr_tune.tracking.experiment import child_runs
 from mdr_tune.tracking.loading import load_embedder
 from mdr_tune.tracking.reader import literal, trial_run_id
-from mdr_tune.tracking.rerun_record import REPEAT_FILE
-from mdr_tune.tracking.run_files import read_text
-from mdr_tune.tracking.tags import METRIC_TAG, TRIAL_TAG
+from mdr_tune.tracking.run_checkpoint import fetch_checkpoint
+from mdr_tune.tracking.tags import TRIAL_TAG
 from mdr_tune.training.evaluate import Embeds
 from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.official import RESIZE
 from mdr_tune.util.errors import UnknownName, UserError
 from mdr_tune.util.import_path import code_folders, is_import_path, look_for_code_in
-from mdr_tune.util.words import first_line, some, without_password
 
 Mode = Literal["none", "l2"]
 """Scaling of embeddings that were not trained here: `none` leaves them as they are, `l2` gives them length 1."""
@@ -174,76 +167,19 @@ class Finder(NamedTuple):
 
     def _of_run(self, text: str, run_id: str) -> FoundModel:
         """Return the model in the checkpoint that the run of a trial, or of an import, has as an artifact."""
-        run = self._run(run_id)
-        name = run.data.tags.get(TRIAL_TAG) or run.data.tags.get(MLFLOW_RUN_NAME, run_id)
-        kept = [Path(entry.path).name for entry in self.client.list_artifacts(run_id, "checkpoints")]
-        chosen = self._best_of(run, kept)
-        if chosen is None:
-            raise UserError(f"{text}: {self._why_no_checkpoint(run, name)}")
-        try:
-            folder = self.client.download_artifacts(run_id, f"checkpoints/{chosen}", str(self._new_folder()))
-        except (MlflowException, OSError) as error:
-            raise UserError(f"{text}: its checkpoint cannot be had ({first_line(error)})") from error
-        files = sorted(Path(folder).glob("*.pt"))
-        if not files:
-            raise UserError(f"{text}: its checkpoint is gone from the store's artifacts")
-        experiment = self.client.get_experiment(run.info.experiment_id).name
-        self._look_for_code_of(run)
-        found = self._checkpoint(text, files[0])
-        notes = () if chosen in ("best", "imported") or chosen.startswith("epoch_") else (_OF_LAST_EPOCH,)
-        return FoundModel(
-            **{
-                **vars(found),
-                "title": f"{experiment}/{name}",
-                "facts": {**found.facts, "run": run_id, "checkpoint": chosen},
-                "run_id": run_id,
-                "notes": notes,
-            }
+        folder = self.folder / str(len(list(self.folder.iterdir())))
+        folder.mkdir()
+        fetched = fetch_checkpoint(self.client, run_id, folder)
+        if self.code is None and fetched.code is not None and is_import_path(fetched.backbone):
+            look_for_code_in([*code_folders(), Path(fetched.code)])
+        found = self._checkpoint(text, fetched.file)
+        return replace(
+            found,
+            title=fetched.title,
+            facts={**found.facts, "run": run_id, "checkpoint": fetched.kind},
+            run_id=run_id,
+            notes=(_OF_LAST_EPOCH,) if fetched.kind == "last" else (),
         )
-
-    def _look_for_code_of(self, run: Run) -> None:
-        """Let imports find the user's own modules where the trial of `run` had them, unless --code was given."""
-        if self.code is not None or not is_import_path(run.data.params.get("backbone.name", "")):
-            return
-        try:
-            code = json.loads(read_text(self.client, run.info.run_id, REPEAT_FILE)).get("code") or {}
-        except (MlflowException, OSError, ValueError):
-            return
-        if isinstance(folder := code.get("folder"), str) and os.path.isdir(folder):
-            look_for_code_in([*code_folders(), Path(folder)])
-
-    def _run(self, run_id: str) -> Run:
-        try:
-            run = self.client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise UserError(f"{run_id}: the MLflow store does not answer ({first_line(error)})") from error
-            where = without_password(self.client.tracking_uri)
-            raise UserError(
-                f"{run_id}: there is no such run in {where}. A run's id is in its address in the MLflow UI; "
-                "--tracking-uri names another store"
-            ) from None
-        if is_deleted(run):
-            raise UserError(f"{run_id}: was deleted in MLflow; restore it: {restore_runs(self.client, [run_id])}")
-        return run
-
-    def _best_of(self, run: Run, kept: list[str]) -> str | None:
-        """Return which of the checkpoints `kept` is evaluated: that of the best epoch, if it is there."""
-        if (one := next((name for name in ("best", "imported", "last") if name in kept), None)) is not None:
-            return one
-        of_epoch = {int(name.removeprefix("epoch_")): name for name in kept if name.startswith("epoch_")}
-        best = [run.data.metrics[key] for key in map(best_epoch_key, ("val/x", "curves/x")) if key in run.data.metrics]
-        return next((of_epoch[int(epoch)] for epoch in best if int(epoch) in of_epoch), None)
-
-    def _why_no_checkpoint(self, run: Run, name: str) -> str:
-        if METRIC_TAG in run.data.tags:
-            trials = list(child_runs(self.client, run.info.experiment_id, run.info.run_id))
-            known = some([f"{one.info.run_name} {one.info.run_id}" for one in trials], 3)
-            return f"is the run of a launch: give one of its trials{f', such as {known}' if known else ''}"
-        if TRIAL_TAG in run.data.tags:
-            outcome = run.data.tags.get("outcome", "running").replace("_", " ")
-            return f"the trial {name} ({outcome}) has no checkpoint in MLflow: choose another trial"
-        return f"the run {name} has no checkpoint: give the run of a trial, or of an import"
 
     def _file(self, text: str, path: Path) -> FoundModel:
         if path.is_dir() and (path / CHECKPOINT).is_file():
@@ -351,11 +287,6 @@ class Finder(NamedTuple):
                     f"{text} is a sweep: name one of its trials, such as {text}/mdr-001, or models:/{text}@champion"
                 ) from None
             raise UserError(f"no model {text!r}: {error} A model is {KINDS}") from None
-
-    def _new_folder(self) -> Path:
-        folder = self.folder / str(len(list(self.folder.iterdir())))
-        folder.mkdir()
-        return folder
 
 
 _OF_LAST_EPOCH = "its last checkpoint, as MLflow has no other; the best epoch may be an earlier one"
