@@ -17,6 +17,7 @@ from mdr_tune.config.own_arguments import arguments_of, at_its_key, check_call
 from mdr_tune.config.strict_model import KeyProblem, Named, OpenModel, StrictModel, added, flatten, members, one_of, tag
 from mdr_tune.config.units import SHARE
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.import_path import is_import_path
 from mdr_tune.util.nearest_name import unknown_name
 from mdr_tune.util.progress import Progress
 from mdr_tune.util.words import not_utf_8
@@ -535,7 +536,7 @@ def read_data(name: str, **keys: Any) -> Dataset:
         UnknownName: There is no data set of this name. The message lists the known names.
         UserError: A key is unknown or its value is not valid. The message has a line for each problem.
     """
-    if name not in (known := members(Dataset)):
+    if name not in (known := members(Dataset)) and not is_import_path(name):
         raise unknown_name("data set", name, known)
     try:
         return _DataSection.model_validate({"data": {"name": name, **keys}}).data

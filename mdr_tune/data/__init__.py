@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         load_dataset,
         outline_files,
         read_test_split,
+        split_files,
         split_sizes,
     )
     from mdr_tune.data.sampler import BatchSampler
@@ -36,13 +37,14 @@ __all__ = [
     "load_dataset",
     "outline_files",
     "read_test_split",
+    "split_files",
     "split_sizes",
 ]
 _MODULES = {
     "dataset": ["SPLIT_NAMES", "ImageDataset", "ImageSplit", "Images", "SearchSplitName", "SplitName"],
     "open_data": [
         *("DataSource", "dataset_content", "is_decoded", "load_dataset", "outline_files", "read_test_split"),
-        "split_sizes",
+        *("split_files", "split_sizes"),
     ],
     "sampler": ["BatchSampler"],
     "seeding": ["derive_seed"],

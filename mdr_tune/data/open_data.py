@@ -4,11 +4,13 @@
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from mdr_tune.data.dataset import ImageDataset, ImageSplit, OpenedDataset
+from mdr_tune.data.dataset import ImageDataset, ImageSplit, OpenedDataset, SplitName
+from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY
 from mdr_tune.data.listings.open_listing import ListedDataset, check_copies, find_listed, open_listed
 from mdr_tune.data.outline import DatasetOutline
 from mdr_tune.util.cache_folder import cache_dir, check_cache_dir
@@ -46,9 +48,9 @@ def load_dataset(data: DataSource, progress: Progress = no_progress) -> ImageDat
 
 
 def read_test_split(data: DataSource) -> ImageSplit:
-    """Return the test classes of `data`, for the final evaluation only. Errors are those of `load_dataset`.
+    """Return the test classes of `data`, for a final evaluation only. Errors are those of `load_dataset`.
 
-    tests/test_layers.py checks that only one place calls this function.
+    tests/test_layers.py checks that only the final evaluation of a sweep and `mdr-tune evaluate` call this function.
     """
     return _open(data).test
 
@@ -87,6 +89,28 @@ def split_sizes(data: DataSource) -> dict[str, tuple[int, int]]:
     parts = {"train": searched.split("train"), "validation": searched.split("validation")}
     parts |= {"test": test} if test.gallery is None else {"test queries": test, "test gallery": test.gallery}
     return {part: (len(split), split.num_classes) for part, split in parts.items()}
+
+
+def split_files(data: DataSource, name: SplitName) -> tuple[list[str], list[str]] | None:
+    """Return the absolute paths of the image files of the split `name` of `data`, and those of its gallery, in order.
+
+    The second list is empty if the split has no gallery. The result is None if the images are not in files, or if an
+    image was left out when they were decoded, so that the files of the others are not known.
+    """
+    listed = data.listed()
+    if listed is None:
+        return None
+    listing = listed.listing
+    with_roles = len(listing.rows(name, QUERY, GALLERY)) > 0
+    rows = [listing.rows(name, BOTH, QUERY), listing.rows(name, BOTH, GALLERY)]
+    queries, gallery = rows if with_roles else (listing.rows(name), rows[0][:0])
+    root = str(listing.root.absolute())
+    paths = [os.path.normpath(os.path.join(root, path)) for path in listing.paths]
+    searched, test = _open(data)
+    split = test if name == "test" else searched.split(name)
+    if (len(queries), len(gallery)) != (len(split), 0 if split.gallery is None else len(split.gallery)):
+        return None
+    return [paths[row] for row in queries], [paths[row] for row in gallery]
 
 
 def dataset_content(data: DataSource) -> str:

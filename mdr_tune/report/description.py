@@ -55,14 +55,14 @@ def _cells(row: Row, several: bool, parameters: str) -> list[str]:
 def _trial_lines(result: SweepResult) -> list[str]:
     titles, cells = trial_table(result)
     head = [_line(titles), "|" + " --- |" * len(titles)]
-    return head + _cut_to_room([_line(row) for row in cells], "`mdr-tune leaderboard` shows all trials")
+    return head + cut_to_room([_line(row) for row in cells], "`mdr-tune leaderboard` shows all trials")
 
 
 def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _cut_to_room(rows: Sequence[str], where: str) -> list[str]:
+def cut_to_room(rows: Sequence[str], where: str) -> list[str]:
     """Return as many of the Markdown lines `rows` as fit into `ROOM` characters.
 
     If rows are left out, a last line says how many, and ends with `where`, the place where all rows can be read.
@@ -148,7 +148,7 @@ def ablation_description(table: AblationTable, sentences: Sequence[str], load_co
         for row in table.rows
     ]
     head, rule, *body = table_lines(titles, rows, len(titles))
-    lines += [head, rule, *_cut_to_room(body, "in the report")]
+    lines += [head, rule, *cut_to_room(body, "in the report")]
     lines += ["", "The whole report: artifacts, `report/index.html`."]
     winner = f"Load the winner ({texts.protocol(table.protocol)}; first seed of the best mean):"
     return "\n".join([*lines, *_code(winner, load_command)])

@@ -88,7 +88,11 @@ def _section(section: Section) -> dict[str, Any]:
         "has_separated": any(map(texts.is_separated, table.rows)),
         "has_differences": bool(texts.differences_of(table)),
         "differences_caption": texts.differences_caption(table),
-        "difference_titles": texts.DIFFERENCE_TITLES,
+        "difference_titles": texts.difference_titles(table),
+        "compared_with": "first model" if table.is_evaluation else "baselines",
+        "has_verdicts": not table.is_evaluation,
+        "count_title": texts.count_title(table).capitalize(),
+        "name_title": "Model" if table.is_evaluation else "Method",
         "notes": table.notes,
         "figures": [
             {"title": figure.title, "caption": figure.caption, "source": _data_uri(figure)}
@@ -108,9 +112,9 @@ def _rows(table: AblationTable) -> list[dict[str, Any]]:
             "method": row.method,
             "setting": row.setting,
             "name": row.name,
-            "seeds": texts.seeds(row, table.metric),
+            "seeds": texts.counted(table, row),
             "values": [_value(table, row, metric, best.get(metric) == row.name) for metric in table.metrics],
-            "differences": [texts.difference_cells(difference) for difference in row.differences],
+            "differences": [texts.cells_of(table, difference) for difference in row.differences],
         }
         for row in table.rows
     ]

@@ -17,17 +17,22 @@ from mdr_tune.report.row_settings import WITH_MDR, drawn, key_of, method_of
 from mdr_tune.report.verdicts import Verdict
 from mdr_tune.statistics import Interval
 
+EVALUATION = "evaluation"
+"""In place of a protocol: the table is of an evaluation of models, and not of trials of a sweep."""
+
 
 @dataclass(frozen=True)
 class Estimate(Interval):
     """A mean with its 95 % interval, in the units of its values.
 
     `values` has the value of each training seed; it is empty for an interval over queries. `over` says whether the
-    interval is Student's t-interval over `seeds`, or a bootstrap over the `queries` of a single run.
+    interval is Student's t-interval over `seeds`, or a bootstrap over the `queries` of a single run. In an evaluation,
+    `over_classes` is the interval of a bootstrap over whole classes.
     """
 
     values: dict[int, float] = field(default_factory=dict)
     over: Literal["seeds", "queries"] = "seeds"
+    over_classes: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Difference:
         estimate: Mean difference with its interval, in points.
         p: p-value of the two-sided paired t-test; None if there is no test, as in a pairing by query.
         p_holm: p-value corrected by Holm's method for all differences of the table.
+        metric: Metric of the difference; empty if it is the table's.
     """
 
     baseline: str
@@ -50,6 +56,7 @@ class Difference:
     p: float | None
     p_holm: float | None
     verdict: Verdict
+    metric: str = ""
 
 
 @dataclass(frozen=True)
@@ -160,6 +167,7 @@ class AblationTable:
         is_grid: Whether the launch is a grid, so that all of its configurations are shown.
         notes: Notes for the reader of the table: on failed seeds, on few seeds, on the correction of p-values.
         protocol: `validation` or `paper`, which says on which classes the best epoch was chosen; see `SweepFacts`.
+            `EVALUATION` for models that were evaluated as they are.
         queries: Number of test queries of each trial; None if it is not known, or not the same for all.
     """
 
@@ -172,6 +180,11 @@ class AblationTable:
     notes: list[str]
     protocol: str = "validation"
     queries: int | None = None
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether the rows are models that were evaluated as they are."""
+        return self.protocol == EVALUATION
 
 
 def said_outcome(outcome: Outcome) -> str:

@@ -26,6 +26,7 @@ class Embedder:
         uri: URI to load the model again. It names a version, as an alias may later name another version.
         identity: Text by which models are compared: equal for copies of the same logged model, different otherwise.
         run_id: ID of the MLflow run that trained the model; None if it is not known.
+        logged_model: ID of MLflow's logged model; None if MLflow 2 logged it.
         device: Device that the network computes on.
     """
 
@@ -36,6 +37,7 @@ class Embedder:
     uri: str
     identity: str
     run_id: str | None = None
+    logged_model: str | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     interpolation: Interpolation = "lanczos"
 

@@ -118,7 +118,7 @@ def check_data(
     problems = [problem for data in variants for problem in backbone_problems(sweep, data)] + model_problems(sweep)
     notes: list[str] = []
     outline = None
-    if not any(map(_missing, variants)):
+    if not any(map(missing, variants)):
         try:
             outline = _outline(variants, tell)
         except UserError as error:
@@ -179,7 +179,7 @@ def left_to_launch(sweep: SweepConfig) -> list[str]:
 
 def _is_decoded(data: DataConfig) -> bool:
     """Return whether the images of `data` are decoded or need no decoding; False if the images are missing."""
-    if data.outline() is not None or _missing(data):
+    if data.outline() is not None or missing(data):
         return data.outline() is not None
     from mdr_tune.data import is_decoded
 
@@ -188,7 +188,7 @@ def _is_decoded(data: DataConfig) -> bool:
 
 def missing_data(sweep: SweepConfig) -> list[str]:
     """Return a message for each folder or table of `sweep`'s data set that does not exist. No file is read."""
-    problems = [problem for data in section_variants(sweep.trial, sweep.space, "data") for problem in _missing(data)]
+    problems = [problem for data in section_variants(sweep.trial, sweep.space, "data") for problem in missing(data)]
     return list(dict.fromkeys(problems))  # each once, even if several image sizes are searched
 
 
@@ -197,7 +197,8 @@ def may_be_downloaded(sweep: SweepConfig) -> bool:
     return sweep.trial.data.is_published
 
 
-def _missing(data: DataConfig) -> list[str]:
+def missing(data: DataConfig) -> list[str]:
+    """Return a message if the folder or the file of `data` does not exist."""
     problems = []
     for key in ("root", "file"):
         path = getattr(data, key, None)

@@ -61,11 +61,12 @@ class Registration:
 
 def load_model(checkpoint: Path) -> tuple[EmbeddingModel, ImageShape]:
     """Return the model in the file `checkpoint`, on the CPU in eval mode, and the shape (C, H, W) of its images."""
-    model, image_shape, _ = _load(checkpoint)
+    model, image_shape, _ = load_checkpoint(checkpoint)
     return model, image_shape
 
 
-def _load(checkpoint: Path) -> tuple[EmbeddingModel, ImageShape, TrialConfig]:
+def load_checkpoint(checkpoint: Path) -> tuple[EmbeddingModel, ImageShape, TrialConfig]:
+    """Return what `load_model` returns for the file `checkpoint`, and the configuration of its trial."""
     state = torch.load(io.BytesIO(checkpoint.read_bytes()), map_location="cpu", weights_only=True)
     config = TrialConfig.model_validate(state["config"])
     channels, height, width = state["image_shape"]
@@ -103,7 +104,7 @@ def register_champion(
     previous_version, previous_value, previous_run = _champion_before(client, name, metric)
     if previous_version is not None and previous_run == run_id:  # a resumed sweep that found nothing better
         return Registration(previous_version, needs_code=needs_code(client.get_model_version_by_alias(name, ALIAS)))
-    model, shape, config = _load(checkpoint)
+    model, shape, config = load_checkpoint(checkpoint)
     resize, by = evaluation_resize(config, shape), config.data.chosen_interpolation
     model_id = client.get_run(run_id).data.tags.get(MODEL_TAG)
     with_code = is_import_path(config.backbone.name) and why_not_exportable(model, shape) is not None

@@ -29,6 +29,7 @@ from mdr_tune.tracking.trial_models import find_model, has_files
 from mdr_tune.tracking.with_code import INTERPOLATION_KEY, RESIZE_KEY, STATE, network_with_code
 from mdr_tune.training.model import ImageShape
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.nearest_name import did_you_mean
 from mdr_tune.util.words import first_line, without_password
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,11 @@ def needs_store(uri: str) -> bool:
 
 
 def load_embedder(
-    uri: str, client: MlflowClient | None = None, device: torch.device | None = None, code: str | None = None
+    uri: str,
+    client: MlflowClient | None = None,
+    device: torch.device | None = None,
+    code: str | None = None,
+    takes_vectors: bool = False,
 ) -> Embedder:
     """Load an embedding model from an MLflow store or a folder. No code in its files is executed.
 
@@ -54,6 +59,7 @@ def load_embedder(
         client: Client of the store that knows the model; not needed for a folder.
         device: Device to compute on. If it is None, a GPU is used if there is one, else the CPU.
         code: Folder of the user's own modules, for a model that was registered without a graph; see `with_code`.
+        takes_vectors: Whether a model of vectors is loaded too. Its images are vectors, float32 (n, 1, 1, F).
 
     Raises:
         UserError: There is no such model, or it is not of the kind that `mdr_tune.tracking.champion` logs: an exported
@@ -64,7 +70,7 @@ def load_embedder(
         if needs_store(uri):
             raise ValueError(f"{uri} needs the client of a store")
         found = _Found(str(Path(uri).absolute()))
-        return _load(_check_folder(uri), found, device, code)
+        return _load(_check_folder(uri), found, device, code, takes_vectors)
     found = _resolve(uri, client)
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -74,7 +80,7 @@ def load_embedder(
             raise UserError(f"the files of {uri} cannot be had ({first_line(error)})") from error
         if not (Path(local) / "MLmodel").is_file():
             raise UserError(f"the files of {uri} are gone: there is no MLmodel where {_registry(client)} has them")
-        return _load(Path(local), found, device, code)
+        return _load(Path(local), found, device, code, takes_vectors)
 
 
 class _Found(NamedTuple):
@@ -142,7 +148,7 @@ def _not_found(uri: str, name: str, client: MlflowClient, error: MlflowException
     try:
         there = _names(client, client.get_registered_model(name))
     except MlflowException:  # no model of this name
-        return f"{missing}; {_known(client)}"
+        return f"{missing}; {_known(client)}{_hint(client, name)}"
     return f"{missing}; there are {', '.join(there)}" if there else f"{missing}: {_no_version(client, name)}"
 
 
@@ -202,6 +208,15 @@ def _registry(client: MlflowClient) -> str:
     return f"{without_password(other)}, the registry that {MLFLOW_REGISTRY_URI.name} names"
 
 
+def _hint(client: MlflowClient, name: str) -> str:
+    """Return `. Did you mean 'X'?` for the registered model X with a name like `name`; empty if there is none."""
+    try:
+        hint = did_you_mean(name, [model.name for model in client.search_registered_models()])
+    except MlflowException:
+        return ""
+    return f".{hint}" if hint else ""
+
+
 def _known(client: MlflowClient) -> str:
     """Return the last part of a message, which lists the registered models of the store."""
     try:
@@ -223,21 +238,24 @@ def _check_folder(folder: str) -> Path:
     return Path(folder)
 
 
-def _load(folder: Path, found: _Found, device: torch.device | None, code: str | None) -> Embedder:
+def _load(folder: Path, found: _Found, device: torch.device | None, code: str | None, takes_vectors: bool) -> Embedder:
     described = _describe(folder, found.uri)
-    image_shape, size = _shapes(described, found.uri)
+    image_shape, size = _shapes(described, found.uri, takes_vectors)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     needs_code = (folder / STATE).is_file()
     if not needs_code:
         _check_graph(folder, found.uri)
+    network = network_with_code(folder, found.uri, code, device) if needs_code else _network(folder, device)
+    is_vector = image_shape[1] == 1  # images are larger
     return Embedder(
-        network=network_with_code(folder, found.uri, code, device) if needs_code else _network(folder, device),
+        network=(lambda vectors: network(vectors.flatten(1))) if is_vector else network,
         image_shape=image_shape,
         size=size,
-        resize=_resize(described, image_shape, found.uri),
+        resize=image_shape[2] if is_vector else _resize(described, image_shape, found.uri),
         uri=found.uri,
         identity=str(described.model_uuid),
         run_id=found.run_id or described.run_id,
+        logged_model=described.model_id,
         device=device,
         interpolation=_interpolation(described, found.uri),
     )
@@ -290,8 +308,11 @@ def _no_pickles() -> Iterator[None]:
             os.environ[_PICKLES] = before
 
 
-def _shapes(described: Model, uri: str) -> tuple[ImageShape, int]:
-    """Return the shape (C, H, W) of a model's images and the size D of its embeddings, from its MLflow signature."""
+def _shapes(described: Model, uri: str, takes_vectors: bool) -> tuple[ImageShape, int]:
+    """Return the shape (C, H, W) of a model's images and the size D of its embeddings, from its MLflow signature.
+
+    With `takes_vectors`, the shape (1, 1, F) of a model of vectors is returned too; otherwise such a model is an error.
+    """
     problem = UserError(
         f"{uri} does not take square uint8 images (n, C, H, W) and give (n, D): take an embedding model"
     )
@@ -300,6 +321,8 @@ def _shapes(described: Model, uri: str) -> tuple[ImageShape, int]:
         raise problem
     taken, given = signature.inputs.inputs[0], signature.outputs.inputs[0]
     if taken.type == np.dtype(np.float32) and len(taken.shape) == 2:
+        if takes_vectors:
+            return (1, 1, taken.shape[1]), given.shape[1]
         raise UserError(
             f"{uri} takes vectors of {taken.shape[1]} numbers, the features of another model, and no images: load it "
             "with mlflow.pytorch.load_model"

@@ -67,7 +67,9 @@ def trial_run_id(client: MlflowClient, sweep: str, trial: str) -> str:
     runs = {recorded.record.name: recorded.run_id for recorded in read_sweep(client, sweep).trials}
     if trial not in runs:
         known = some(list(runs), most=5)
-        raise UserError(f"the newest launch of {sweep} has no trial {trial!r}: it has {known}")
+        raise UserError(
+            f"the newest launch of {sweep} has no trial {trial!r}.{did_you_mean(trial, list(runs))} It has {known}"
+        )
     return runs[trial]
 
 

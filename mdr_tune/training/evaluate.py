@@ -4,7 +4,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 import torch
 
@@ -24,15 +24,40 @@ from mdr_tune.metric.full_precision import full_float32
 from mdr_tune.metric.retrieval import DEFAULT_KS
 from mdr_tune.metric.verification import Part, Verification, verify, verify_pairs
 from mdr_tune.records.objectives import rank_of
-from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.ranks import Ranks
 
 EVALUATION_BATCH = 256
 """Default number of images that a rank embeds at a time."""
 
 
+class Embeds(Protocol):
+    """A network that can be evaluated, such as an `EmbeddingModel`, or an exported graph.
+
+    It maps images (n, C, H, W) to embeddings (n, `embedding_size`) of type `dtype`, and has the modes of a module.
+    """
+
+    training: bool
+
+    @property
+    def embedding_size(self) -> int:
+        """Length of an embedding, D."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the embeddings."""
+
+    def __call__(self, images: torch.Tensor, /) -> torch.Tensor:
+        """Return the embeddings (n, D) of `images` (n, C, H, W)."""
+
+    def train(self, mode: bool = True, /) -> object:
+        """Go into the mode of training, or of evaluation if `mode` is False."""
+
+    def eval(self) -> object:
+        """Go into the mode of evaluation."""
+
+
 def evaluate(
-    model: EmbeddingModel,
+    model: Embeds,
     split: ImageSplit,
     ranks: Ranks,
     recall_ks: Sequence[int] = DEFAULT_KS,
@@ -110,7 +135,7 @@ class EmbeddedSplit(TypedDict):
 
 
 def embed_split(
-    model: EmbeddingModel,
+    model: Embeds,
     split: ImageSplit,
     ranks: Ranks,
     image_size: int | None = None,
@@ -158,7 +183,7 @@ def whole_split_metrics(
 
 
 def chosen_thresholds(
-    model: EmbeddingModel,
+    model: Embeds,
     split: ImageSplit,
     ranks: Ranks,
     fars: Sequence[float],
@@ -219,7 +244,7 @@ def _every_second(call: Callable[[], None]) -> Iterator[None]:
 
 @torch.no_grad()
 def embed(
-    model: EmbeddingModel,
+    model: Embeds,
     images: Images,
     ranks: Ranks,
     image_size: int | None = None,
@@ -257,7 +282,7 @@ def embed(
     return gather_without_gradient(torch.cat(parts), shard_sizes(len(images), ranks.world_size), ranks.group)
 
 
-def _forward(model: EmbeddingModel, images: torch.Tensor, at_once: int) -> tuple[torch.Tensor, int]:
+def _forward(model: Embeds, images: torch.Tensor, at_once: int) -> tuple[torch.Tensor, int]:
     """Return the embeddings (n, D) of `images`, and the number of images, at most `at_once`, that fit into memory."""
     while True:
         try:

@@ -13,12 +13,12 @@ from mdr_tune.metric.retrieval import DEFAULT_KS
 from mdr_tune.records.query_details import ShownImage, ShownQuery, TestDetails
 from mdr_tune.training.evaluate import (
     EVALUATION_BATCH,
+    Embeds,
     embed_split,
     usable_ks,
     usable_metrics,
     whole_split_metrics,
 )
-from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.ranks import Ranks
 
 SHOWN_QUERIES, NEIGHBOURS = 5, 6
@@ -28,7 +28,7 @@ THUMBNAIL = 96
 
 
 def examine(
-    model: EmbeddingModel,
+    model: Embeds,
     split: ImageSplit,
     ranks: Ranks,
     recall_ks: Sequence[int] = DEFAULT_KS,

@@ -124,7 +124,7 @@ def test_mistakes(capsys: pytest.CaptureFixture[str], storage: str, arguments: l
     ("words", "message"),
     [
         (["cub_level", "mdr-001"], "no sweep 'cub_level' in the MLflow store. Did you mean 'cub_levels'?"),
-        (["cub_levels", "mdr-01"], "has no trial 'mdr-01': it has mdr-001, mdr-002, "),
+        (["cub_levels", "mdr-01"], "has no trial 'mdr-01'. Did you mean 'mdr-001'? It has mdr-001, mdr-002, "),
         (["cub_levels", "mdr-001", "mdr-002"], "name a sweep and one trial of it, or the id of the trial's run"),
     ],
 )

@@ -77,7 +77,7 @@ def open_vectors(folder: Path, progress: Progress, **arguments: Any) -> OpenedDa
         if not target.exists():
             table = _read(file, arguments)
             check_free(folder, len(table) * size * 4 + _HEADER_BYTES, f"for the vectors of {file}")
-            write_vectors(target, len(table), size, _blocks(table))
+            write_vectors(target, len(table), size, blocks_of(table))
     listing = listed.listing
     rows = np.array([int(path.removeprefix(_ROW)) for path in listing.paths], dtype=np.int64)  # some may be left out
     images = ChosenImages(Vectors(target), rows)
@@ -95,7 +95,7 @@ def _read_once(arguments_text: str, states: tuple[tuple[str, int, int], ...]) ->
     arguments = json.loads(arguments_text)
     file = Path(arguments["file"])
     table = _read(file, arguments)
-    size = _check_vectors(table)
+    size = check_vectors(table)
     rows = tuple(f"{_ROW}{row}" for row in range(len(table)))
     listing = Listing(file.parent, rows, *class_columns(table))
     keys = ("recall_ks", "single_image_classes", "validation", "test", "pairs")
@@ -125,8 +125,8 @@ def _read(file: Path, arguments: dict[str, Any]) -> TableFile:
     return read_table_file(file, {key: name for key, name in columns.items() if name is not None})
 
 
-def _check_vectors(table: TableFile) -> int:
-    """Check all vectors of `table`, and return their common length. Errors are those of `open_vectors`."""
+def check_vectors(table: TableFile) -> int:
+    """Check the `vector_column` of `table`, and return the length of its vectors. Errors: see `open_vectors`."""
     key, column = "vector_column", table.columns[table.named["vector_column"]]
     is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
     numbers = column.type.value_type if is_list or pa.types.is_fixed_size_list(column.type) else None
@@ -145,7 +145,7 @@ def _check_vectors(table: TableFile) -> int:
         raise table.wrong(key, others, f"have a vector of another length than the first row, {size}")
     start = 0
     odd = np.zeros(len(table), dtype=bool)
-    for block in _blocks(table):
+    for block in blocks_of(table):
         odd[start : start + len(block)] = ~np.isfinite(block).all(axis=1)
         start += len(block)
     if odd.any():
@@ -153,7 +153,7 @@ def _check_vectors(table: TableFile) -> int:
     return size
 
 
-def _blocks(table: TableFile) -> Iterator[np.ndarray]:
+def blocks_of(table: TableFile) -> Iterator[np.ndarray]:
     """Yield the vectors of `table` chunk by chunk, (m, F) float32. A missing number is NaN."""
     for chunk in table.columns[table.named["vector_column"]].chunks:
         if len(chunk):

@@ -33,7 +33,7 @@ def difference_rows(table: AblationTable) -> Rows:
     return [
         {
             **_of(table, row),
-            "metric": table.metric,
+            "metric": difference.metric or table.metric,
             "baseline": difference.baseline,
             "baseline_method": difference.label,
             **_estimate(difference.estimate),
@@ -89,13 +89,10 @@ def _of(table: AblationTable, row: Row) -> dict[str, Cell]:
 
 
 def _estimate(estimate: Estimate) -> dict[str, Cell]:
-    return {
-        "mean": estimate.mean,
-        "low": estimate.low,
-        "high": estimate.high,
-        "n": estimate.n,
-        "over": estimate.over,
-    }
+    classes = estimate.over_classes
+    found = {"mean": estimate.mean, "low": estimate.low, "high": estimate.high, "n": estimate.n, "over": estimate.over}
+    more = {} if classes is None else {"low_over_classes": classes.low, "high_over_classes": classes.high}
+    return {**found, **more}
 
 
 def cell(value: Any) -> Cell:

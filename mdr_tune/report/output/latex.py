@@ -5,7 +5,7 @@ from mdr_tune.report.names import full_title
 from mdr_tune.report.output import texts
 from mdr_tune.report.output.section import Section
 from mdr_tune.report.overview import Overview
-from mdr_tune.report.rows import Estimate
+from mdr_tune.report.rows import AblationTable, Estimate, Row
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -82,14 +82,16 @@ def _values(section: Section) -> str:
             _value(row.estimates.get(metric), metric == table.metric and texts.is_separated(row))
             for metric in table.metrics
         ]
-        lines.append(
-            _line([*map(escape, texts.name_cells(table, row)), str(texts.seeds_in(row, table.metric)), *values])
-        )
+        lines.append(_line([*map(escape, texts.name_cells(table, row)), escape(_n(section.table, row)), *values]))
     caption = f"{section.name}: {texts.caption(table)}"
     bold = f" Bold: better than each baseline by {full_title(table.metric)}, Holm-corrected p at most 0.05."
     if any(texts.is_separated(row) for row in table.rows):
         caption += bold
     return _float(lines, "l" * len(names) + "r" * (1 + len(table.metrics)), caption, f"tab:{section.slug}")
+
+
+def _n(table: AblationTable, row: Row) -> str:
+    return texts.counted(table, row) if table.is_evaluation else str(texts.seeds_in(row, table.metric))
 
 
 def _value(estimate: Estimate | None, bold: bool) -> str:
@@ -102,11 +104,16 @@ def _value(estimate: Estimate | None, bold: bool) -> str:
 def _differences(section: Section) -> str:
     table = section.table
     names = texts.name_titles(table)
-    titles = [*names, *texts.DIFFERENCE_TITLES]
-    rows = [[*texts.name_cells(table, row), *texts.difference_cells(d)] for row, d in texts.differences_of(table)]
+    titles = [*names, *texts.difference_titles(table)]
+    rows = [[*texts.name_cells(table, row), *texts.cells_of(table, d)] for row, d in texts.differences_of(table)]
     lines = [_line([*map(escape, titles)]), r"\midrule", *(_line([*map(escape, row)]) for row in rows)]
     caption = f"{section.name}: {texts.differences_caption(table)}"
-    return _float(lines, "l" * len(names) + "llrcrrr", caption, f"tab:{section.slug}-differences")
+    return _float(
+        lines,
+        "l" * len(names) + ("llrccr" if table.is_evaluation else "llrcrrr"),
+        caption,
+        f"tab:{section.slug}-differences",
+    )
 
 
 def _line(cells: list[str]) -> str:

@@ -72,20 +72,20 @@ def _section(section: Section, heading: str, is_first: bool) -> list[list[str]]:
     blocks += [
         [f"{under} How the numbers were made"],
         [f"- {escape(sentence)}" for sentence in how_the_numbers_were_made(evidence, table)],
-        [f"{under} The sweep file"],
-        _code(evidence.facts.sweep_file),
     ]
+    if evidence.facts.sweep_file:
+        blocks += [[f"{under} The sweep file"], _code(evidence.facts.sweep_file)]
     return blocks
 
 
 def _values(section: Section) -> list[str]:
     table = section.table
     names = texts.name_titles(table)
-    titles = [*names, "seeds", *(full_title(metric) for metric in table.metrics)]
+    titles = [*names, texts.count_title(table), *(full_title(metric) for metric in table.metrics)]
     best = texts.highest(table)
     rows = []
     for row in table.rows:
-        cells = [*texts.name_cells(table, row), texts.seeds(row, table.metric)]
+        cells = [*texts.name_cells(table, row), texts.counted(table, row)]
         for metric in table.metrics:
             mark = " ★" if best.get(metric) == row.name else ""
             cells.append(texts.value(row.estimates.get(metric)) + mark)
@@ -95,8 +95,8 @@ def _values(section: Section) -> list[str]:
 
 def _differences(section: Section) -> list[str]:
     table = section.table
-    titles = [*texts.name_titles(table), *texts.DIFFERENCE_TITLES]
-    rows = [[*texts.name_cells(table, row), *texts.difference_cells(d)] for row, d in texts.differences_of(table)]
+    titles = [*texts.name_titles(table), *texts.difference_titles(table)]
+    rows = [[*texts.name_cells(table, row), *texts.cells_of(table, d)] for row, d in texts.differences_of(table)]
     return table_lines(titles, rows, len(texts.name_titles(table)) + 2)
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from mdr_tune.records.metrics import metric_label
 from mdr_tune.report.names import full_title, quality, split_of
 from mdr_tune.report.overview import Overview
 from mdr_tune.report.row_settings import WITH_MDR
-from mdr_tune.report.rows import AblationTable, Difference, Estimate, Row
+from mdr_tune.report.rows import EVALUATION, AblationTable, Difference, Estimate, Row
+from mdr_tune.statistics import Interval
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
@@ -34,13 +36,20 @@ def spread(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return ""
     if estimate.over == "queries":  # its two sides have different lengths
-        return f"[{number(estimate.low)}, {number(estimate.high)}]"
+        return " ".join(filter(None, (ends(estimate), ends(estimate.over_classes))))
     return f"± {number((estimate.high - estimate.low) / 2)}"
 
 
-def interval(estimate: Estimate) -> str:
+def ends(estimate: Interval | None) -> str:
+    """Return the interval of `estimate` as text, `[71.20, 74.00]`; empty if there is none."""
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return ""
+    return f"[{number(estimate.low)}, {number(estimate.high)}]"
+
+
+def interval(estimate: Interval | None) -> str:
     """Return the interval of a difference's `estimate` as text, `[+0.41, +1.99]`; a dash if there is none."""
-    if estimate.low is None or estimate.high is None:
+    if estimate is None or estimate.low is None or estimate.high is None:
         return NONE
     return f"[{signed(estimate.low)}, {signed(estimate.high)}]"
 
@@ -72,6 +81,18 @@ def seeds_in(row: Row, metric: str) -> int:
     if estimate is None:
         return 0
     return estimate.n if estimate.over == "seeds" else 1
+
+
+def count_title(table: AblationTable) -> str:
+    """Return the title of the column of `counted`: `seeds`, or `queries` for models that were evaluated."""
+    return "queries" if table.is_evaluation else "seeds"
+
+
+def counted(table: AblationTable, row: Row) -> str:
+    """Return the number of seeds of `row` of `table`, see `seeds`; of an evaluated model, the number of queries."""
+    if not table.is_evaluation:
+        return seeds(row, table.metric)
+    return f"{row.estimates[table.metric].n:,}" if table.metric in row.estimates else "0"
 
 
 def seeds(row: Row, metric: str) -> str:
@@ -135,8 +156,27 @@ def difference_cells(difference: Difference) -> list[str]:
     ]
 
 
+EVALUATED_TITLES = ("less", "metric", "difference", "95 % over queries", "95 % over classes", "queries")
+
+
+def difference_titles(table: AblationTable) -> tuple[str, ...]:
+    """Return the titles of the cells that `cells_of` returns for a difference of `table`."""
+    return EVALUATED_TITLES if table.is_evaluation else DIFFERENCE_TITLES
+
+
+def cells_of(table: AblationTable, difference: Difference) -> list[str]:
+    """Return the table cells of a `difference` of `table`, in the order of `difference_titles`."""
+    if not table.is_evaluation:
+        return difference_cells(difference)
+    estimate = difference.estimate
+    found = [difference.label, metric_label(difference.metric), signed(estimate.mean), interval(estimate)]
+    return [*found, interval(estimate.over_classes), f"{estimate.n:,}"]
+
+
 def name_titles(table: AblationTable) -> list[str]:
     """Return the titles of the columns that name a row: `setting` and `method`, or `method` if no row has a setting."""
+    if table.is_evaluation:
+        return ["model"]
     return ["setting", "method"] if any(row.setting for row in table.rows) else ["method"]
 
 
@@ -181,6 +221,7 @@ def glossary(methods: Sequence[str], metrics: Sequence[str] = ()) -> str:
 _PROTOCOLS = {
     "validation": "best epochs chosen on validation classes",
     "paper": "best epochs chosen on the test classes, as the authors do",
+    EVALUATION: "models as they are",
 }
 
 
@@ -191,6 +232,8 @@ def protocol(name: str) -> str:
 
 def caption(table: AblationTable) -> str:
     """Return the caption of the values of `table`: data set, protocol, number of seeds, and kind of intervals."""
+    if table.is_evaluation:
+        return f"{table.data}, percent. In brackets 95 % intervals by the bootstrap, over the queries and over classes."
     counts = sorted({seeds_in(row, table.metric) for row in table.rows} - {0})
     over = {e.over for row in table.rows for e in row.estimates.values() if e.low is not None}
     parts = [f"{table.data}, percent, {protocol(table.protocol)}."]
@@ -206,6 +249,8 @@ def caption(table: AblationTable) -> str:
 
 def differences_caption(table: AblationTable) -> str:
     """Return the caption of the differences of `table`: metric, protocol, pairing and p-values."""
+    if table.is_evaluation:
+        return "Differences in points to the first model, paired by query, with 95 % intervals by the bootstrap."
     over = {difference.estimate.over for _, difference in differences_of(table)}
     text = f"Differences in points of {full_title(table.metric)} ({protocol(table.protocol)}), with 95 % intervals"
     if over == {"queries"}:

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report.rows import AblationTable
+from mdr_tune.report.rows import EVALUATION, AblationTable
 from mdr_tune.util.words import count, duration, last_line, without_password
 
 _PROTOCOLS = {
@@ -18,6 +18,17 @@ _FROM_SEEDS = (
     "p is corrected by Holm's method for all differences of the table; a row is called better or worse where the "
     "corrected p is at most 0.05, else the seeds do not separate the two.",
 )
+_EVALUATED = (
+    "Each model embeds the same images, brought to the size that it was made for. A query is compared with the "
+    "gallery, or with all other images of the split, by Euclidean distance.",
+    "Intervals are percentile bootstraps of 2,000 resamples. Over the queries: other images of the same classes. Over "
+    "classes, which are resampled whole: other classes of the same kind; queries of a class are not independent, so "
+    "that this interval is the one to read.",
+    "A difference is taken query by query and then averaged, so that what is hard for both models drops out. It says "
+    "nothing of other training seeds.",
+)
+_OF_A_SWEEP = ("Trials", "Training seeds", "Epochs of a trial", "Protocol", "DDP workers of a trial")
+"""Facts that an evaluation does not have."""
 _FROM_ONE_RUN = (
     "Each row has a single training seed; its interval is a percentile bootstrap over the test queries. It says how "
     "much the choice of images matters, and nothing of how much the seed does.",
@@ -55,12 +66,13 @@ def protocol(evidence: SweepEvidence) -> str:
 def what_was_run(evidence: SweepEvidence) -> list[tuple[str, str]]:
     """Return the known facts of the launch of `evidence` as pairs of name and text: `Command`, `Versions` and so on."""
     facts, sweep = evidence.facts, evidence.sweep
+    is_evaluation = facts.protocol == EVALUATION
     outcomes = Counter(record.outcome.replace("_", " ") for record in sweep.records)
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
     best = sweep.finalists
     finalists = "" if best is None else f"; all of them for the best {best} of each arm, one for the others"
     found = [
-        ("Sweep", f"{sweep.name}, MLflow run {sweep.parent_run_id}"),
+        ("Evaluation" if is_evaluation else "Sweep", f"{sweep.name}, MLflow run {sweep.parent_run_id}"),
         ("Command", without_password(facts.command)),
         ("When", _when(evidence)),
         ("Trials", ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())),
@@ -75,7 +87,7 @@ def what_was_run(evidence: SweepEvidence) -> list[tuple[str, str]]:
         ("Versions", versions),
         ("Git commit", facts.commit or ""),
     ]
-    return [(name, text) for name, text in found if text]
+    return [(name, text) for name, text in found if text and not (is_evaluation and name in _OF_A_SWEEP)]
 
 
 def _when(evidence: SweepEvidence) -> str:
@@ -97,5 +109,7 @@ def _why(error: str | None) -> str:
 
 def how_the_numbers_were_made(evidence: SweepEvidence, table: AblationTable) -> list[str]:
     """Return sentences on how values, intervals and p-values of `table` were computed from `evidence`."""
+    if table.is_evaluation:
+        return list(_EVALUATED)
     over_queries = any(e.over == "queries" for row in table.rows for e in row.estimates.values())
     return [protocol(evidence), *(_FROM_ONE_RUN if over_queries else _FROM_SEEDS)]

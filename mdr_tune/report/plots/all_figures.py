@@ -31,14 +31,21 @@ FIGURES: dict[str, Callable[[SweepEvidence, AblationTable], Drawing | None]] = {
 """Function that draws each figure, by file name, in the order of the report: results, then explanations of them."""
 
 
+EVALUATED = ("recall_at_k", "class_centres", "gallery_best", "gallery_worst")
+"""Names of the figures of an evaluation of models."""
+
+
 def draw(evidence: SweepEvidence, table: AblationTable, folder: Path) -> list[ReportFigure]:
     """Draw all figures of a launch as PNG and SVG into `folder`, which is made if need be, and return the figures.
 
-    `evidence` has the launch's records, `table` its table. A figure whose data are missing is left out.
+    `evidence` has the launch's records, `table` its table. A figure whose data are missing is left out, and of an
+    evaluation all but those in `EVALUATED`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for name, plot in FIGURES.items():
+        if table.is_evaluation and name not in EVALUATED:
+            continue
         with styled():
             drawing = plot(evidence, table)
         if drawing is not None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mdr_tune.records.query_details import TestDetails
 from mdr_tune.records.recorded_sweep import SweepEvidence
+from mdr_tune.report.names import split_of
 from mdr_tune.report.plots.drawing import Drawing, panel_grid
 from mdr_tune.report.plots.shown_rows import best_and_baselines, best_in_words, label
 from mdr_tune.report.rows import AblationTable, Row
@@ -52,12 +53,14 @@ def class_centres(evidence: SweepEvidence, table: AblationTable) -> Drawing | No
         _panel(axes, places)
         axes.set_title(label(row, 26))
     total = max(len(found.centre_labels) for found in details)
-    number = f"{len(classes)} test classes" if len(classes) == total else f"{len(classes)} of {total} test classes"
+    split = split_of(table.metric)
+    number = f"{len(classes)}{'' if len(classes) == total else f' of {total}'} {split} classes"
     names = ", ".join(row.records[seed].name for row in rows)
     colours = " A class has the same colour and shape in all panels." if _told_apart(len(classes)) else ""
     chosen = best_in_words(table, rows)
+    of_seed = "" if table.is_evaluation else f", seed {seed} of each row ({names})"
     caption = (
-        f"t-SNE of the mean embeddings of {number}, seed {seed} of each row ({names}).{chosen}{colours} "
+        f"t-SNE of the mean embeddings of {number}{of_seed}.{chosen}{colours} "
         "Near points are alike; the axes have no unit, and sizes of gaps and groups mean nothing."
     )
     return Drawing(figure, "Class centres", caption)

@@ -6,6 +6,7 @@ import numpy as np
 
 from mdr_tune.records.query_details import ShownImage, ShownQuery
 from mdr_tune.records.recorded_sweep import SweepEvidence
+from mdr_tune.report.names import split_of
 from mdr_tune.report.plots.drawing import Drawing, new_figure
 from mdr_tune.report.plots.shown_rows import best_and_baselines, best_in_words, label
 from mdr_tune.report.rows import AblationTable, Row
@@ -67,17 +68,19 @@ def _gallery(evidence: SweepEvidence, table: AblationTable, kind: Literal["best"
     figure = new_figure(WIDTH / (width + 0.2) * sum(heights) + 0.35 * len(blocks))
     panels = figure.subplots(len(blocks), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (row, (seed, queries)), height in zip(panels, blocks, heights, strict=True):
-        axes.set_title(f"{label(row, 60)} ({row.records[seed].name}, seed {seed})", loc="left")
+        of_seed = "" if table.is_evaluation else f" ({row.records[seed].name}, seed {seed})"
+        axes.set_title(f"{label(row, 60)}{of_seed}", loc="left")
         _block(axes, queries)
         axes.set_xlim(-0.1, width - _GAP + 0.1)
         axes.set_ylim(height, 0)
         axes.set_aspect("equal")
         axes.set_axis_off()
     extreme = "highest" if kind == "best" else "lowest"
+    one_seed = "" if table.is_evaluation else ", one seed of each row"
     caption = (
-        f"Queries of the test classes with the {extreme} average precision (AP, at R) and their nearest images from "
-        "left to right, one seed of each row. The queries are each row's own: images below each other need not be the "
-        "same. A whole frame and a tick: the same class; a dashed frame and a cross: another."
+        f"Queries of the {split_of(table.metric)} classes with the {extreme} average precision (AP, at R) and their "
+        f"nearest images from left to right{one_seed}. The queries are each row's own: images below each other need "
+        "not be the same. A whole frame and a tick: the same class; a dashed frame and a cross: another."
         f"{best_in_words(table, rows)}{_left_out(table, rows)}"
     )
     return Drawing(figure, f"{kind.capitalize()} queries", caption)

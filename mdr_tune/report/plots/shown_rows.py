@@ -131,7 +131,8 @@ def intervals_in_words(estimates: Sequence[Estimate]) -> str:
     if over_seeds:
         parts.append(f"95 % t-intervals over {seeds_in_words(over_seeds)}")
     if any(e.low is not None and e.over == "queries" for e in estimates):
-        parts.append("95 % bootstrap intervals over the queries of a single run")
+        is_one_run = all(e.over_classes is None for e in estimates)
+        parts.append(f"95 % bootstrap intervals over the queries{' of a single run' if is_one_run else ''}")
     if not parts:
         return "One seed each: there are no error bars."
     return f"Error bars: {', or '.join(parts)}."
