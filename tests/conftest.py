@@ -23,15 +23,36 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+LONG_FILES = (
+    "test_samplers.py",
+    "test_torchvision_models.py",
+    "test_exact_ddp.py",
+    "test_report.py",
+    "test_embed.py",
+    "test_options.py",
+    "test_data.py",
+    "test_curves.py",
+)
+"""Files without Ray that take half a minute or more, the longest first."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the order of files. pytest-xdist would begin with those that have the most tests, and these are short."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what needs a GPU where there is none.
 
-    With `-n --dist loadfile`: the files that take longest, those that need Ray, come first.
+    With `-n --dist loadfile`: the files that need Ray come first, since they take longest, and then LONG_FILES. A long
+    file at the end would leave the other processes without work.
     """
     _skip_without_gpu([item for item in items if item.get_closest_marker("gpu")])
     if hasattr(config, "workerinput"):
         ray_files = {item.path for item in items if item.get_closest_marker("ray")}
-        items.sort(key=lambda item: item.path not in ray_files)
+        places = {name: place for place, name in enumerate(LONG_FILES)}
+        items.sort(key=lambda item: -1 if item.path in ray_files else places.get(item.path.name, len(places)))
 
 
 @pytest.hookimpl(wrapper=True)
