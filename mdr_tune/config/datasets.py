@@ -63,7 +63,7 @@ class ClassFraction(StrictModel):
 
 
 class ClassFold(StrictModel):
-    """Hold out part `fold`, from 0, of `folds` equal parts of the classes. Cross-validation takes a launch per fold."""
+    """Hold out part `fold`, from 0, of `folds` equal parts of the classes. `search.folds` trains all of them."""
 
     folds: int = Field(ge=2)
     fold: int = Field(0, ge=0)

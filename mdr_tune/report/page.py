@@ -93,6 +93,7 @@ def _section(section: Section) -> dict[str, Any]:
         ],
         "facts": what_was_run(evidence),
         "how": how_the_numbers_were_made(evidence, table),
+        "seeds_title": texts.seeds_title(table).capitalize(),
         "failed": failed_trials(evidence),
         "sweep_file": evidence.facts.sweep_file,
     }

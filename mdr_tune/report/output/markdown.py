@@ -81,7 +81,7 @@ def _section(section: Section, heading: str, is_first: bool) -> list[list[str]]:
 def _values(section: Section) -> list[str]:
     table = section.table
     names = texts.name_titles(table)
-    titles = [*names, "seeds", *(full_title(metric) for metric in table.metrics)]
+    titles = [*names, texts.seeds_title(table), *(full_title(metric) for metric in table.metrics)]
     best = texts.highest(table)
     rows = []
     for row in table.rows:
