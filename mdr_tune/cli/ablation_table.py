@@ -37,7 +37,7 @@ def print_ablation(console: Console, table: AblationTable) -> None:
 def _values(table: AblationTable) -> Table:
     best = texts.highest(table).get(table.metric)
     drawn = _empty(["row", *texts.name_titles(table)])
-    drawn.add_column("seeds", no_wrap=True)
+    drawn.add_column(texts.count_title(table), no_wrap=True)
     drawn.add_column(metric_label(table.metric), justify="right", no_wrap=True)
     for row in table.rows:
         cells = [row.name, *texts.name_cells(table, row), texts.seeds(row, table.metric)]

@@ -346,11 +346,11 @@ def how_to_resume(plan: Plan, out_of_budget: bool = False) -> str:
 def launch(plan: Plan, console: Console) -> int:
     """Run the sweep of `plan`, print its result on `console`, and return the exit code."""
     quiet_libraries()
-    every_seed = plan.sweep.search.seeds is not None
+    every_seed = plan.sweep.search.trains_every_repeat
     finals = None
     if (number := plan.sweep.search.finalists) is not None:
         finals = Finals(plan.metrics[0], number, {arm.name: arm.trials for arm in plan.arms})
-    pace = Pace(plan.num_trials, plan.lanes, len(plan.sweep.training_seeds), plan.past.records, every_seed, finals)
+    pace = Pace(plan.num_trials, plan.lanes, plan.sweep.num_repeats, plan.past.records, every_seed, finals)
     search = plan.sweep.search
     may_end_early = not isinstance(search.scheduler, NoSchedulerConfig) or bool(describe_stop(search.stop))
     with Status(console, plan.sweep.metric, pace, may_end_early) as status:

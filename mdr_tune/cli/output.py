@@ -59,6 +59,9 @@ def print_plan(console: Console, plan: Plan) -> None:
     )
     if limits := describe_stop(sweep.search.stop):
         _add(table, "", "ends at", limits)
+    if sweep.search.folds is not None:
+        trials = f"{count(sweep.num_repeats, 'trial')} of each configuration"
+        _add(table, "", "folds", f"{sweep.search.folds}, each with every seed: {trials}")
     if sweep.search.seeds is not None:
         _add(table, "", "seeds", ", ".join(map(str, sweep.search.seeds)))
     elif sweep.search.seeds_per_trial > 1:
@@ -66,7 +69,12 @@ def print_plan(console: Console, plan: Plan) -> None:
         whose = f"the best {best} of each arm, after its search" if best else "each trial that is not stopped early"
         _add(table, "", "seeds", f"{sweep.search.seeds_per_trial} for {whose}")
     for arm in plan.arms:
-        _add(table, "  arm", arm.name, describe_trials(arm, "trial" if sweep.search.seeds is None else "configuration"))
+        _add(
+            table,
+            "  arm",
+            arm.name,
+            describe_trials(arm, "configuration" if sweep.search.trains_every_repeat else "trial"),
+        )
     for line in describe_features(plan):
         _add(table, "  features", *line.split(": ", 1))
     cost, measured = plan_cost(plan)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mdr_tune.config.configurations import configuration_key, num_configurations, parameters_of
+from mdr_tune.config.datasets import DataConfig
 from mdr_tune.config.domains import Space
 from mdr_tune.config.points import encode_point, point_keys
-from mdr_tune.config.space import grid_points, parameter_tree, resolve, searched
-from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.config.space import grid_points, parameter_tree, resolve, searched, section_variants
+from mdr_tune.config.sweep import SweepConfig, with_fold
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.util.import_path import short_name
 
@@ -57,6 +58,13 @@ def baseline_space(space: Space) -> Space:
     return {key: domain for key, domain in space.items() if not key.startswith(gone)}
 
 
+def data_variants(sweep: SweepConfig) -> list[DataConfig]:
+    """Return the different data sections of the trials of `sweep`, with each fold if it has folds."""
+    found = section_variants(sweep.trial, sweep.space, "data")
+    folds = sweep.search.folds
+    return [with_fold(data, folds, fold) for fold in range(folds or 1) for data in found]
+
+
 def given_points(sweep: SweepConfig) -> list[dict[str, Any]]:
     """Return the points that `start_from` of `sweep` lists; an empty list if `start_from` names another sweep."""
     return sweep.start_from if isinstance(sweep.start_from, list) else []
@@ -95,7 +103,8 @@ def main_arm(sweep: SweepConfig, more: int = 0, repeats: bool = False) -> Arm:
     given = [point for i, point in enumerate(given_points(sweep)) if i not in again]
     points = tuple(filter(None, (encode_point(sweep.space, point) for point in given)))
     name = ABLATION_ARM if sweep.trial.mdr is None or "mdr" in sweep.space else MAIN_ARM
-    trial = sweep.trial.model_copy(update={"seed": sweep.training_seeds[0]})
+    data = with_fold(sweep.trial.data, sweep.search.folds, 0)
+    trial = sweep.trial.model_copy(update={"seed": sweep.training_seeds[0], "data": data})
     return _with_budget(sweep, Arm(name, trial, sweep.space, points, sweep.search.trials + more), repeats)
 
 

@@ -6,6 +6,7 @@ imports the modules that it needs.
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -64,7 +65,7 @@ class ClassFraction(StrictModel):
 
 
 class ClassFold(StrictModel):
-    """Hold out part `fold`, from 0, of `folds` equal parts of the classes. Cross-validation takes a launch per fold."""
+    """Hold out part `fold`, from 0, of `folds` equal parts of the classes. `search.folds` trains all of them."""
 
     folds: int = Field(ge=2)
     fold: int = Field(0, ge=0)
@@ -173,6 +174,9 @@ class GlyphsDataConfig(Dataset):
     """Rendered letters that need no download: grey images of 32 x 32 pixels, in fixed splits."""
 
     name: Literal["glyphs"] = "glyphs"
+    validation: ClassShare | None = added(None)
+    """Classes that are held out for validation, of all classes that are not test classes. null: the fixed 207 classes
+    of the data set."""
     best_augmentation = "affine"
 
     @property
@@ -181,16 +185,24 @@ class GlyphsDataConfig(Dataset):
         return (1, 32, 32)
 
     def outline(self) -> "DatasetOutline":
-        """Return the number of images of each class. It is always the same."""
-        from mdr_tune.data.outline import GLYPHS
+        """Return the number of images of each class. Raise UserError if `validation` cannot be drawn."""
+        from mdr_tune.data.outline import GLYPHS, SplitOutline
 
-        return GLYPHS
+        if self.validation is None:
+            return GLYPHS
+        from mdr_tune.data.listings.class_split import draw_classes
+
+        sizes = GLYPHS.train.class_sizes + GLYPHS.validation.class_sizes
+        drawn = draw_classes(range(len(sizes)), "validation", **self.validation.model_dump()).tolist()
+        left = tuple(size for one, size in enumerate(sizes) if one not in set(drawn))
+        held_out = SplitOutline(tuple(sizes[one] for one in drawn))
+        return replace(GLYPHS, train=SplitOutline(left), validation=held_out)
 
     def open(self, folder: Path, progress: Progress) -> "OpenedDataset":
         """Return the data set of letters. They are rendered if the cache `folder` lacks them."""
         from mdr_tune.data.glyphs.glyphs import open_glyphs
 
-        return open_glyphs(folder)
+        return open_glyphs(folder, None if self.validation is None else self.validation.model_dump())
 
 
 _USUAL_RESIZE, _USUAL_IMAGE_SIZE = 256, 224

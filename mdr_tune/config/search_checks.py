@@ -23,7 +23,7 @@ def _seeds_problems(sweep: SweepConfig) -> Problems:
         if given and "seed" in sweep.space:
             message = "the seed is searched (space.seed), so that a trial has one: take out one of the two"
             problems.append((("search", key), message))
-    problems += _finalists_problems(sweep)
+    problems += _finalists_problems(sweep) + _folds_problems(sweep)
     if search.seeds is None:
         return problems
     if "seeds_per_trial" in search.model_fields_set:
@@ -37,6 +37,32 @@ def _seeds_problems(sweep: SweepConfig) -> Problems:
             "mean over seeds would be of none of them. For further seeds of survivors take seeds_per_trial"
         )
         problems.append((("search", "seeds"), message))
+    return problems
+
+
+def _folds_problems(sweep: SweepConfig) -> Problems:
+    """Return the problems of `search.folds` of `sweep` with other keys; how many classes there are is checked later."""
+    search, given = sweep.search, getattr(sweep.trial.data, "validation", None)
+    if search.folds is None:
+        return []
+    path = ("search", "folds")
+    problems: Problems = []
+    if not sweep.is_ablation:
+        message = (
+            f"needs search: {{sampler: grid, scheduler: none}}, and not {search.sampler} with {search.scheduler.name}: "
+            "every configuration is trained in all folds, to its end"
+        )
+        problems.append((path, message))
+    if search.seeds_per_trial > 1:
+        problems.append((path, "is not for seeds_per_trial: list the seeds of every fold in search.seeds: [0, 1, 2]"))
+    if "paper" in section_variants(sweep.trial, sweep.space, "protocol"):
+        message = "protocol: paper trains on all training classes, and holds none out: set trial.protocol: validation"
+        problems.append((path, message))
+    if varied := next((key for key in sweep.space if key == "data" or key.startswith("data.validation")), None):
+        problems.append((("space", varied), "is not varied with search.folds, which makes the validation classes"))
+    for key in sorted({"fraction", "folds", "fold"} & (given.model_fields_set if given is not None else set())):
+        message = "search.folds says which classes are for validation: take out one of the two, seed may stay"
+        problems.append((("trial", "data", "validation", key), message))
     return problems
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from mdr_tune.config.datasets import ClassFold, DataConfig
 from mdr_tune.config.domains import Space
 from mdr_tune.config.other_names import meant_metric
 from mdr_tune.config.samplers import SAMPLERS, Sampler, SamplerName
@@ -17,7 +18,9 @@ from mdr_tune.config.units import SECONDS
 
 MOST_TRIALS = 1_000_000
 MOST_SEEDS = 10_000
-"""Largest numbers of trials and of seeds in a sweep file. A mistyped number is refused before it fills the memory."""
+MOST_FOLDS = 1_000
+"""Largest numbers of trials, of seeds and of folds in a sweep file. A mistyped number is refused before it fills the
+memory."""
 PAPER_METRIC = "curves/test_recall_at_1"
 """Metric that is maximised with `trial.protocol: paper`, unless the sweep file gives another metric."""
 
@@ -105,6 +108,10 @@ class SearchConfig(StrictModel):
     ) = None
     """Training seeds of every configuration, in place of `trial.seed` and `seeds_per_trial`. They are meant for an
     ablation: all seeds are trained, even if the trial of the first seed fails. The scheduler must be `none`."""
+    folds: int | None = added(None, ge=2, le=MOST_FOLDS)
+    """Number of folds of a cross-validation in an ablation. The classes that are not test classes are cut into this
+    many parts of nearly equal size. Every configuration is trained for each fold and seed, with the fold as validation
+    classes and the others to train on. `seed` of `trial.data.validation` is the seed of the cut."""
     scheduler: SchedulerConfig = AshaSchedulerConfig()
     stop: StopConfig = StopConfig()
 
@@ -117,6 +124,11 @@ class SearchConfig(StrictModel):
     def may_repeat(self) -> bool:
         """True with population based training: trials may begin with the same configuration, and are changed later."""
         return self.scheduler.takes_over
+
+    @property
+    def trains_every_repeat(self) -> bool:
+        """True if a configuration is trained with all of its seeds and folds, whatever becomes of the first trial."""
+        return self.seeds is not None or self.folds is not None
 
     def training_seeds(self, first: int) -> list[int]:
         """Return the training seeds of a configuration: `seeds` if given, else `first` and the numbers after it."""
@@ -245,6 +257,30 @@ class SweepConfig(StrictModel):
         return self.search.training_seeds(self.trial.seed)
 
     @property
+    def num_repeats(self) -> int:
+        """Number of trials that a configuration may get: one for each training seed, and each fold if there are folds.
+
+        Trial k, from 0, has the seed `training_seeds[k // folds]` and the fold k % folds.
+        """
+        return len(self.training_seeds) * (self.search.folds or 1)
+
+    @property
     def is_ablation(self) -> bool:
         """True if the sweep trains every combination of the choices to its end. The report then has a table of them."""
         return self.search.sampler_class.lists_all and self.search.scheduler.name == "none"
+
+
+def with_fold(data: DataConfig, folds: int | None, fold: int) -> DataConfig:
+    """Return `data` with the validation classes of `fold`, from 0, of `folds`; `data` itself if `folds` is None."""
+    if folds is None:
+        return data
+    seed = getattr(getattr(data, "validation", None), "seed", 0)
+    return data.model_copy(update={"validation": ClassFold(folds=folds, fold=fold, seed=seed)})
+
+
+def repeated(config: dict[str, Any], seed: int, fold: int | None) -> dict[str, Any]:
+    """Return the nested `config` of a trial with another training `seed`, and another `fold` unless it is None."""
+    if fold is None:
+        return {**config, "seed": seed}
+    data = config["data"]
+    return {**config, "seed": seed, "data": {**data, "validation": {**data["validation"], "fold": fold}}}

@@ -91,6 +91,7 @@ class SweepFacts:
         commit: Git commit of the source, with `+ changes` if files differed from it; None without a Git repository.
         devices: Devices that the trials ran on.
         sweep_file: Text of the sweep file, in YAML.
+        folds: Number of folds in which each configuration was trained; None without a cross-validation.
     """
 
     started: datetime.datetime
@@ -106,6 +107,7 @@ class SweepFacts:
     commit: str | None
     devices: list[str]
     sweep_file: str
+    folds: int | None = None
 
 
 @dataclass(frozen=True)

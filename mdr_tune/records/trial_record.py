@@ -40,7 +40,8 @@ class TrialRecord:
         number: Number of the configuration in the arm's study, from 0.
         parameters: Sampled values that the trial began with, by dotted key.
         config: Nested configuration of the whole trial, as `TrialConfig` takes it, including the seed.
-        seed_index: Index of the trial's seed among the seeds of its configuration, from 0.
+        seed_index: Index of the trial among those of its configuration, from 0: of its seed, or with folds of its seed
+            and fold.
         history: Metrics of each finished epoch, in order; each entry has the key `epoch`.
         error: Traceback if the trial failed, reason if it diverged, otherwise None.
         checkpoints: Folder of each checkpoint that is kept, by epoch.
@@ -69,6 +70,13 @@ class TrialRecord:
     def seed(self) -> int:
         """Training seed of the trial."""
         return int(self.config["seed"])
+
+    @property
+    def fold(self) -> int | None:
+        """Fold, from 0, whose classes are the trial's validation classes; None without a cross-validation."""
+        validation = self.config.get("data", {}).get("validation")
+        fold = validation.get("fold") if isinstance(validation, dict) else None
+        return None if fold is None else int(fold)
 
     @property
     def config_name(self) -> str:

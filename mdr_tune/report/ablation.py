@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,8 +15,8 @@ from mdr_tune.report.ablation_notes import notes
 from mdr_tune.report.names import test_key
 from mdr_tune.report.row_differences import baseline_pairs, compare_rows, pairs_with
 from mdr_tune.report.row_settings import UNSAID, settings_of, tuned_setting, varied
-from mdr_tune.report.rows import AblationTable, Estimate, Row, best_parameters, best_rows, grid_rows
-from mdr_tune.statistics import bootstrap_means, mean_interval
+from mdr_tune.report.rows import AblationTable, Estimate, Row, RunKey, best_parameters, best_rows, grid_rows
+from mdr_tune.statistics import FoldSeed, bootstrap_means, mean_interval, mean_over_folds
 
 
 def ablation_table(evidence: SweepEvidence, baseline: str | None = None) -> AblationTable:
@@ -24,8 +24,9 @@ def ablation_table(evidence: SweepEvidence, baseline: str | None = None) -> Abla
 
     A value is a mean over seeds with a 95 % t-interval. It is taken over the seeds that ran to their end; in a search,
     it includes seeds that were stopped early. If no row has more than one seed, the intervals of test metrics are over
-    the test queries instead. Rows with MDR are compared with their baselines, paired by seed (see `baseline_pairs`).
-    The p-values are corrected for the number of comparisons.
+    the test queries instead. With folds, values and differences are over the folds, by the corrected variance. Rows
+    with MDR are compared with their baselines, paired by seed, or by fold and seed (see `baseline_pairs`). The p-values
+    are corrected for the number of comparisons.
 
     Args:
         evidence: Records of the launch, as read from MLflow.
@@ -113,11 +114,18 @@ def _estimates(row: Row, metrics: list[str], details: dict[str, TestDetails]) ->
     for metric in metrics:
         values = row.values_of(metric)
         if values:
-            found = mean_interval(list(values.values()))
-            estimates[metric] = Estimate(**vars(found), values=values)
+            estimates[metric] = _over_runs(values, row.folds)
     found_details = [details[trial.record.name] for trial in row.ran if trial.record.name in details]
     of_test = [metric for metric in estimates if metric.startswith("test/")]
     return {**estimates, **_over_queries(found_details[0], of_test)} if found_details and of_test else estimates
+
+
+def _over_runs(values: dict[RunKey, float], folds: int | None) -> Estimate:
+    """Return the mean of `values`, by the keys of `Row.key_of`, with its interval over seeds, or over `folds`."""
+    if folds is None:
+        return Estimate(**vars(mean_interval(list(values.values()))), values=values)
+    found = mean_over_folds(cast(dict[FoldSeed, float], values), folds)
+    return Estimate(**vars(found), values=values, over="folds")
 
 
 def _over_queries(details: TestDetails, metrics: Iterable[str]) -> dict[str, Estimate]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -10,8 +11,8 @@ from mdr_tune.records.recorded_sweep import SweepEvidence, SweepFacts
 from mdr_tune.report.names import full_title
 from mdr_tune.report.output.texts import number
 from mdr_tune.report.row_differences import Pair, paired_queries
-from mdr_tune.report.rows import Row
-from mdr_tune.statistics import bootstrap_difference, smallest_separated
+from mdr_tune.report.rows import Estimate, Row, RunKey, said_key
+from mdr_tune.statistics import bootstrap_difference, fold_means, smallest_separated, smallest_separated_over_folds
 from mdr_tune.util.words import count, some
 
 CHANCE_METRIC = "test/recall_at_1"
@@ -82,23 +83,37 @@ def _few_seeds(rows: Sequence[Row]) -> list[str]:
     tested = [d.estimate for row in rows for d in row.differences if d.p is not None]
     if not tested:
         return []
-    pairs = max(estimate.n for estimate in tested)
-    deviation = median(float(np.std(list(estimate.values.values()), ddof=1)) for estimate in tested)
-    points = smallest_separated(deviation, pairs)
+    pairs, folds = max(estimate.n for estimate in tested), rows[0].folds
+    deviation = median(float(np.std(_units(estimate), ddof=1)) for estimate in tested)
+    points = (
+        smallest_separated(deviation, pairs)
+        if folds is None
+        else smallest_separated_over_folds(deviation, pairs, folds)
+    )
+    runs = count(pairs, "seed" if folds is None else "fold")
     return [
-        f"n = {count(pairs, 'seed')}: only differences larger than about {number(points)} points can be told from "
+        f"n = {runs}: only differences larger than about {number(points)} points can be told from "
         "chance by one test (p = 0.05 at the median spread of the differences), and with the correction larger ones."
     ]
 
 
+def _units(estimate: Estimate) -> np.ndarray:
+    """Return the values that the test of `estimate` is over: those of the seeds, or the means of the folds."""
+    values: Any = estimate.values
+    return fold_means(values) if estimate.over == "folds" else np.array(list(values.values()))
+
+
 def _family(rows: Sequence[Row]) -> list[str]:
+    over = "seeds"
+    if rows[0].folds is not None:
+        over = "folds (of means over the seeds, with Nadeau and Bengio's corrected variance)"
     tests = sum(difference.p is not None for row in rows for difference in row.differences)
     if not tests:
         return []
     if tests == 1:
-        return ["p is of a paired t-test over seeds; there is one, and nothing to correct for."]
+        return [f"p is of a paired t-test over {over}; there is one, and nothing to correct for."]
     return [
-        f"p-values are of paired t-tests over seeds, corrected by Holm's method for the {tests} tests of the table. "
+        f"p-values are of paired t-tests over {over}, corrected by Holm's method for the {tests} tests of the table. "
         "Intervals are not corrected: one may leave out 0 where the corrected p is above 0.05."
     ]
 
@@ -150,18 +165,26 @@ def _class_ratio(values: np.ndarray, baseline: np.ndarray, labels: np.ndarray) -
 def _missing_seeds(facts: SweepFacts, metric: str, rows: Sequence[Row]) -> list[str]:
     """Return a sentence for each of `rows` in which a seed of `facts` is missing, has failed, or lacks `metric`."""
     sentences = []
-    listed = set(facts.seeds) if facts.sampler == "grid" and len(facts.seeds) > 1 else set()
+    listed: list[RunKey] = []
+    if facts.folds is not None:
+        listed = [(fold, seed) for fold in range(facts.folds) for seed in sorted(facts.seeds)]
+    elif facts.sampler == "grid" and len(facts.seeds) > 1:
+        listed = [*sorted(facts.seeds)]
     for row in rows:
-        missing = [f"seed {seed} {_ended(outcome)}" for seed, outcome in sorted(row.failed_seeds.items())]
-        begun = {trial.record.seed for trial in row.trials}
-        missing += [f"seed {seed} was not begun" for seed in sorted(listed - begun)]
+        missing = [f"{said_key(key)} {_ended(outcome)}" for key, outcome in sorted(row.failed_seeds.items(), key=str)]
+        begun = {row.key_of(trial.record) for trial in row.trials}
+        missing += [f"{said_key(key)} was not begun" for key in listed if key not in begun]
         has_value = row.values_of(metric)
-        without = [f"seed {seed} has no {full_title(metric)}" for seed in row.seeds if seed not in has_value]
+        without = [f"{said_key(seed)} has no {full_title(metric)}" for seed in row.seeds if seed not in has_value]
         if missing:
             missing[-1] += "; it is in no mean" if len(missing) == 1 else "; they are in no mean"
         if missing or without:
             sentences.append(f"{row.name} ({row.title}): {', '.join([*without, *missing])}.")
     return sentences
+
+
+def _run(rows: Sequence[Row]) -> str:
+    return "seed" if rows[0].folds is None else "fold and seed"
 
 
 def _ended(outcome: str) -> str:
@@ -170,7 +193,8 @@ def _ended(outcome: str) -> str:
 
 def _without_difference(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[str]:
     return [
-        f"{rows[p.row].name} and {rows[p.baseline].name} have no seed in common that gave a value: no difference."
+        f"{rows[p.row].name} and {rows[p.baseline].name} have no {_run(rows)} in common that gave a value: "
+        "no difference."
         for p in pairs
         if rows[p.baseline].name not in [difference.baseline for difference in rows[p.row].differences]
     ]

@@ -136,7 +136,13 @@ def ablation_description(table: AblationTable, sentences: Sequence[str], load_co
     """
     lines = [f"### {escape(sentences[0])}", ""] if sentences else []
     lines += [*(f"- {escape(sentence)}" for sentence in sentences[1:]), "", escape(texts.caption(table)), ""]
-    titles = ["row", *texts.name_titles(table), "seeds", full_title(table.metric), "beside the baseline"]
+    titles = [
+        "row",
+        *texts.name_titles(table),
+        texts.count_title(table),
+        full_title(table.metric),
+        "beside the baseline",
+    ]
     rows = [
         [
             row.name,

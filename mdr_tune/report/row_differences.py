@@ -1,6 +1,7 @@
-"""Compare the rows of an ablation with their baselines: paired by seed, or by query where each row has one run."""
+"""Compare the rows of an ablation with their baselines: paired by seed, by fold and seed, or by query."""
 
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -8,7 +9,14 @@ from mdr_tune.records.query_details import TestDetails
 from mdr_tune.report.row_settings import comparable_key, embedding_mode, has_mdr
 from mdr_tune.report.rows import Difference, Estimate, Row
 from mdr_tune.report.verdicts import verdict_of
-from mdr_tune.statistics import bootstrap_difference, holm, paired_difference
+from mdr_tune.statistics import (
+    FoldSeed,
+    PairedDifference,
+    bootstrap_difference,
+    holm,
+    paired_difference,
+    paired_difference_over_folds,
+)
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.nearest_name import did_you_mean
 
@@ -86,10 +94,17 @@ def compare_rows(rows: list[Row], pairs: list[Pair], metric: str, details: dict[
 
 
 def _over_seeds(row: Row, baseline: Row, metric: str) -> tuple[Estimate, float | None] | None:
-    found = paired_difference(row.values_of(metric), baseline.values_of(metric))
+    sides: Any = (row.values_of(metric), baseline.values_of(metric))
+    found: PairedDifference[int] | PairedDifference[FoldSeed] | None
+    if row.folds is None:
+        found = paired_difference(*sides)
+    else:
+        found = paired_difference_over_folds(sides[0], sides[1], row.folds)
     if found is None:
         return None
-    return Estimate(found.mean, found.low, found.high, found.n, found.differences), found.p
+    differences: dict[Any, float] = {**found.differences}
+    over: Literal["seeds", "folds"] = "seeds" if row.folds is None else "folds"
+    return Estimate(found.mean, found.low, found.high, found.n, differences, over), found.p
 
 
 def _over_queries(

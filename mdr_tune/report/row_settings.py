@@ -63,8 +63,8 @@ def key_of(config: dict[str, Any], without: Sequence[str] = ("seed",)) -> Key:
 
 
 def comparable_key(config: dict[str, Any]) -> Key:
-    """Return a key that configurations share if they differ from `config` at most in MDR, embedding mode and seed."""
-    return key_of(config, without=("seed", "mdr", MODE))
+    """Return a key of configurations that differ from `config` at most in MDR, embedding mode, seed and fold."""
+    return key_of(config, without=("seed", "mdr", MODE, "data.validation.fold"))
 
 
 def drawn(config: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:

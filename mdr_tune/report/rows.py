@@ -4,8 +4,8 @@ A row is one configuration with its seeds. Rows make up the table at the end of 
 the leaderboard and the report. For a report, `ablation.py` adds settings, estimates and differences.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from mdr_tune.config.domains import tell_apart
@@ -15,23 +15,27 @@ from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord, by_
 from mdr_tune.report.names import format_parameters
 from mdr_tune.report.row_settings import WITH_MDR, drawn, key_of, method_of
 from mdr_tune.report.verdicts import Verdict
-from mdr_tune.statistics import Interval
+from mdr_tune.statistics import FoldSeed, Interval
 
 EVALUATION = "evaluation"
 """In place of a protocol: the table is of an evaluation of models, and not of trials of a sweep."""
+
+RunKey = int | FoldSeed
+"""What the trials of a row are told apart by: the training seed, or (fold, seed) if the sweep has folds."""
 
 
 @dataclass(frozen=True)
 class Estimate(Interval):
     """A mean with its 95 % interval, in the units of its values.
 
-    `values` has the value of each training seed; it is empty for an interval over queries. `over` says whether the
-    interval is Student's t-interval over `seeds`, or a bootstrap over the `queries` of a single run. In an evaluation,
-    `over_classes` is the interval of a bootstrap over whole classes.
+    `values` has the value of each training seed, or of each fold and seed; it is empty for an interval over queries.
+    `over` says whether the interval is Student's t-interval over `seeds`, the interval by the corrected variance over
+    `folds` (see `statistics.folds`), or a bootstrap over the `queries` of a single run. `n` is the number of these. In
+    an evaluation, `over_classes` is the interval of a bootstrap over whole classes.
     """
 
-    values: dict[int, float] = field(default_factory=dict)
-    over: Literal["seeds", "queries"] = "seeds"
+    values: Mapping[RunKey, float] = field(default_factory=dict)
+    over: Literal["seeds", "folds", "queries"] = "seeds"
     over_classes: Interval | None = None
 
 
@@ -73,6 +77,7 @@ class Row:
         values: Value of each parameter that varies between the table's rows, by dotted key.
         estimates: Estimate of each metric, in percent, by the metric's name: `test/recall_at_1`.
         differences: Differences to the row's baselines in the table's metric; empty for a row without baselines.
+        folds: Number of folds that the classes were cut into; None without a cross-validation.
     """
 
     trials: list[RecordedTrial]
@@ -83,6 +88,7 @@ class Row:
     values: dict[str, object] = field(default_factory=dict)
     estimates: dict[str, Estimate] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
+    folds: int | None = None
 
     @property
     def first(self) -> TrialRecord:
@@ -114,22 +120,27 @@ class Row:
         """Drawn values by dotted key. If a whole section was drawn for MDR, its keys replace it, see `drawn`."""
         return drawn(self.first.config, self.first.parameters)
 
-    @property
-    def records(self) -> dict[int, TrialRecord]:
-        """Records of the trials in `ran`, by training seed, ascending."""
-        return {trial.record.seed: trial.record for trial in sorted(self.ran, key=lambda t: t.record.seed)}
+    def key_of(self, record: TrialRecord) -> RunKey:
+        """Return the training seed of `record`, or its (fold, seed) if the row has folds."""
+        return record.seed if self.folds is None else (record.fold or 0, record.seed)
 
     @property
-    def seeds(self) -> list[int]:
-        """Training seeds of the trials in `ran`."""
+    def records(self) -> dict[RunKey, TrialRecord]:
+        """Records of the trials in `ran`, by `key_of`, ascending."""
+        ordered = sorted((trial.record for trial in self.ran), key=lambda r: (r.fold or 0 if self.folds else 0, r.seed))
+        return {self.key_of(record): record for record in ordered}
+
+    @property
+    def seeds(self) -> list[RunKey]:
+        """Training seeds of the trials in `ran`, or their (fold, seed), ascending."""
         return list(self.records)
 
     @property
-    def failed_seeds(self) -> dict[int, str]:
-        """Outcome of each trial that is in no estimate, by training seed. If seed 2 diverged, it is {2: "diverged"}."""
+    def failed_seeds(self) -> dict[RunKey, str]:
+        """Outcome of each trial that is in no estimate, by `key_of`. If seed 2 diverged, it is {2: "diverged"}."""
         ran = {trial.record.name for trial in self.ran}
         left = [trial.record for trial in self.trials if trial.record.name not in ran]
-        return {record.seed: said_outcome(record.outcome) for record in left}
+        return {self.key_of(record): said_outcome(record.outcome) for record in left}
 
     @property
     def mean(self) -> tuple[float, int] | None:
@@ -145,9 +156,9 @@ class Row:
         own = best_of(self.trials[0], self.metric)
         return self.mean or (None if own is None else (own[0], 1))
 
-    def values_of(self, metric: str) -> dict[int, float]:
-        """Return the value of `metric` by training seed, for those trials in `ran` that have a value."""
-        return {trial.record.seed: trial.metrics[metric] for trial in self.ran if metric in trial.metrics}
+    def values_of(self, metric: str) -> dict[RunKey, float]:
+        """Return the value of `metric` by `key_of`, for those trials in `ran` that have a value."""
+        return {self.key_of(trial.record): trial.metrics[metric] for trial in self.ran if metric in trial.metrics}
 
     def mean_of(self, metric: str) -> float | None:
         """Return the mean of `metric` over all seeds that have a value; None if no seed has one."""
@@ -185,6 +196,11 @@ class AblationTable:
     def is_evaluation(self) -> bool:
         """Whether the rows are models that were evaluated as they are."""
         return self.protocol == EVALUATION
+
+
+def said_key(key: RunKey) -> str:
+    """Return `key` in words: `seed 2`, or `fold 0, seed 2`."""
+    return f"seed {key}" if isinstance(key, int) else f"fold {key[0]}, seed {key[1]}"
 
 
 def said_outcome(outcome: Outcome) -> str:
@@ -281,4 +297,5 @@ def best_rows(evidence: SweepEvidence) -> list[Row]:
 
 def _reported(trials: list[RecordedTrial], evidence: SweepEvidence, ran: tuple[Outcome, ...]) -> Row:
     counted = [trial for trial in trials if trial.record.outcome in ran]
-    return Row(trials, evidence.sweep.metric, counted, method_of(trials[0].record.config))
+    row = Row(trials, evidence.sweep.metric, counted, method_of(trials[0].record.config))
+    return replace(row, folds=evidence.facts.folds)

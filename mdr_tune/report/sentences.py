@@ -12,7 +12,7 @@ from mdr_tune.records.objectives import best_key, chosen_on, on_front, recall_ra
 from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.records.trial_record import SweepResult, best_first_seeds, standing
 from mdr_tune.report.names import full_title, test_key
-from mdr_tune.report.output.texts import number, p_value, signed, spread
+from mdr_tune.report.output.texts import number, p_value, runs_in_words, signed, spread
 from mdr_tune.report.row_settings import comparable_key
 from mdr_tune.report.rows import AblationTable, Difference, Estimate, Row, result_rows, said_parameters
 from mdr_tune.report.verdicts import WORDINGS, Verdict
@@ -95,7 +95,7 @@ def _ends(low: float, high: float) -> str:
 
 
 def _n(estimate: Estimate) -> str:
-    return f"n = {count(estimate.n, 'seed')}" if estimate.over == "seeds" else f"over {estimate.n} queries, one seed"
+    return f"over {estimate.n} queries, one seed" if estimate.over == "queries" else f"n = {runs_in_words(estimate)}"
 
 
 def _groups(evidence: SweepEvidence, table: AblationTable) -> list[_Group]:

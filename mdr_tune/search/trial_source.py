@@ -13,6 +13,7 @@ from ray.tune.experiment import Experiment, Trial
 from ray.tune.search import SearchAlgorithm
 
 from mdr_tune.config.arms import Arm
+from mdr_tune.config.sweep import repeated
 from mdr_tune.lanes.ray_seams import hand_on_checkpoints, make_trial
 from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.search.ledger import Ledger
@@ -44,6 +45,7 @@ class TrialSource(SearchAlgorithm):
         orphans: Suggestions, by name, for trials that the study has as running, but that a crash kept from starting.
         closed: Function that returns the reason why no further configuration should be started, or None.
         out_of_budget: Function that returns the reason why finalists should get no further seeds either, or None.
+        folds: Number of folds in which each seed of a configuration is trained; None without a cross-validation.
     """
 
     def __init__(
@@ -57,11 +59,12 @@ class TrialSource(SearchAlgorithm):
         orphans: dict[str, dict[str, Any]],
         closed: Callable[[], str | None],
         out_of_budget: Callable[[], str | None] = lambda: None,
+        folds: int | None = None,
     ) -> None:
         self._arm, self._search, self._ledger = arm, search, ledger
         self._num_lanes, self._replays = num_lanes, replays
         self._closed, self._out_of_budget = closed, out_of_budget
-        self._seeds = seeds
+        self._seeds, self._folds = seeds, folds
         self._orphans = deque(orphans.items())
         self._past = deque(record for record in ledger.of_arm(arm.name) if replays or not record.ended)
         self._asked = sum(record.seed_index == 0 for record in ledger.of_arm(arm.name)) + len(orphans)
@@ -165,7 +168,8 @@ class TrialSource(SearchAlgorithm):
         if found is None:
             return None
         index, record = found
-        config = {**record.config, "seed": self._seeds[index]}
+        place, fold = divmod(index, self._folds or 1)
+        config = repeated(record.config, self._seeds[place], fold if self._folds else None)
         return self._make(f"{record.name}.{index + 1}", _fresh(config, record.parameters, exempt=True))
 
     def _choose_finalists(self) -> None:

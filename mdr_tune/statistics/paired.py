@@ -3,26 +3,29 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from mdr_tune.statistics.interval import Interval, mean_interval, spread
 
+K = TypeVar("K")
+
 
 @dataclass(frozen=True)
-class PairedDifference(Interval):
+class PairedDifference(Interval, Generic[K]):
     """Mean difference of the pairs, with its interval and its test.
 
     Attributes:
         p: p-value of the two-sided paired t-test; None if the test cannot be made.
-        differences: Difference of each pair, by training seed.
+        differences: Difference of each pair, by what its values were paired by: by training seed, or by fold and seed.
     """
 
     p: float | None
-    differences: dict[int, float]
+    differences: dict[K, float]
 
 
-def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> PairedDifference | None:
+def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> PairedDifference[int] | None:
     """Return the mean of `values` - `baseline`, both by training seed, over the seeds in both; None if there are none.
 
     A seed affects both runs of a pair alike (the first weights, the order of the batches). The difference of a pair is

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from mdr_tune.config.arms import Arm
+from mdr_tune.config.arms import Arm, data_variants
 from mdr_tune.config.schedulers import Epochs, Scheduler
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
@@ -161,6 +161,7 @@ def measured_epoch(storage: Path, sweep: SweepConfig, lanes: LaneResources) -> M
         lanes: Lanes that the sweep will run on.
     """
     wanted = {section: section_variants(sweep.trial, sweep.space, section) for section in _DECIDES_TIME}
+    wanted["data"] = data_variants(sweep)
     dumped = {section: [variant.model_dump() for variant in variants] for section, variants in wanted.items()}
     iterations = section_variants(sweep.trial, sweep.space, "iterations_per_epoch")
 
@@ -240,7 +241,7 @@ def plan_cost(plan: "Plan") -> tuple[Cost, MeasuredEpoch | None]:
     measured = measured_epoch(plan.stores.storage, plan.sweep, plan.lanes)
     done = sum(record.epochs for record in plan.past.records)
     seconds = measured.seconds if measured else None
-    seeds, most, finals = len(plan.sweep.training_seeds), plan.most_finalists, list[Epochs]()
+    seeds, most, finals = plan.sweep.num_repeats, plan.most_finalists, list[Epochs]()
     if search.finalists is not None and most is not None:
         finals = [final_epochs(arm, search.scheduler, seeds - 1, search.finalists, most) for arm in plan.arms]
         seeds = 1

@@ -60,10 +60,11 @@ def _metric_problems(sweep: SweepConfig, outline: DatasetOutline) -> Iterator[st
     for key, metric in (("metric", sweep.metric), ("second_metric", sweep.second_metric or "")):
         rank = rank_of(metric)
         name, split = ("test", outline.test) if metric.startswith("curves/") else ("validation", outline.validation)
+        more = "take fewer folds (search.folds)" if sweep.search.folds else f"hold out more classes (data.{name})"
         if rank is not None and rank > split.num_retrievable:
             yield (
                 f"{key}: {metric} needs {rank} images to retrieve, but the {name} classes of {outline.name} have "
-                f"{split.num_retrievable}: choose a smaller rank, or hold out more classes (data.{name})"
+                f"{split.num_retrievable}: choose a smaller rank, or {more}"
             )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mdr_tune.checkpoints.retention import LATEST
+from mdr_tune.config.arms import data_variants
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
@@ -29,7 +30,7 @@ def describe_checkpoints(plan: Plan) -> str | None:
     memories = section_variants(plan.sweep.trial, plan.sweep.space, "memory")
     if {backbone.name for backbone in backbones} <= {SMALL} and memories == [None]:
         return None
-    most, further = plan.most_finalists, len(plan.sweep.training_seeds) - 1
+    most, further = plan.most_finalists, plan.sweep.num_repeats - 1
     with_seeds = plan.num_trials if most is None else sum(min(most, arm.trials) for arm in plan.arms)
     epochs, trials = plan.max_epochs, plan.num_trials + with_seeds * further
     kept = epochs if plan.sweep.checkpoints == "all" else min(epochs, LATEST + 1)
@@ -77,7 +78,7 @@ def describe_features(plan: Plan) -> list[str]:
 def _keeping_trials(sweep: SweepConfig) -> Iterator[TrialConfig]:
     """Yield a trial for each combination in `sweep` of network, data, augmentation and seed that has kept features."""
     for trial in models_of(sweep):
-        for data in section_variants(sweep.trial, sweep.space, "data"):
+        for data in data_variants(sweep):
             for augmentation in section_variants(sweep.trial, sweep.space, "augmentation"):
                 one = trial.model_copy(update={"data": data, "augmentation": augmentation})
                 seeds = sweep.training_seeds[:1] if one.backbone.pretrained else sweep.training_seeds

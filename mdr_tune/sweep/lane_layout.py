@@ -166,7 +166,7 @@ def _useful_lanes(sweep: SweepConfig, trials_per_lane: int) -> int:
     `trials_per_lane` trials.
     """
     if sweep.is_ablation:
-        return max(arm.trials for arm in arms(sweep)) * len(sweep.training_seeds)
+        return max(arm.trials for arm in arms(sweep)) * sweep.num_repeats
     there_are = main_arm(sweep).configurations
     trials = sweep.search.trials if there_are is None else min(sweep.search.trials, there_are)
     return max(1, trials // trials_per_lane)

@@ -1,11 +1,14 @@
 """Run a launch as a whole, called by `cli/launch.py`: run its sweep, record it in MLflow, and register the champion."""
 
 import contextlib
+import hashlib
 import platform
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mdr_tune import __version__
+from mdr_tune.config.arms import data_variants
+from mdr_tune.config.datasets import DataConfig
 from mdr_tune.config.space import parameter_tree, walk
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
@@ -112,13 +115,13 @@ def _run(
     from mdr_tune.sweep.live_description import LiveDescription
     from mdr_tune.sweep.watch import LaneWatch
 
-    past, search, num_seeds = plan.past, plan.sweep.search, len(plan.sweep.training_seeds)
+    past, search, num_seeds = plan.past, plan.sweep.search, plan.sweep.num_repeats
     rules = _stop_rules(plan)
     description = LiveDescription(
         tracker.note,
         plan.metrics[0],
         plan.arms[0].name,
-        plan.num_trials * (num_seeds if search.seeds is not None else 1),
+        plan.num_trials * (num_seeds if search.trains_every_repeat else 1),
         plan.sweep.is_ablation,
         past.records,
         finalists=search.finalists,
@@ -131,7 +134,7 @@ def _run(
         keeps_all_checkpoints=plan.sweep.checkpoints == "all",
         listeners=[rules, tracker, status, description],
         records=past.records,
-        every_seed=search.seeds is not None,
+        every_seed=search.trains_every_repeat,
         num_finalists=search.finalists,
     )
     interrupts = Interrupts(status.stage, at_once=end_ray_at_once)
@@ -161,9 +164,9 @@ def _stop_rules(plan: Plan) -> StopRules:
     """Return the rules that end a search of `plan` early. They have received the events of earlier sessions."""
     past, search = plan.past, plan.sweep.search
     gpus = plan.lanes.gpus_per_worker * plan.lanes.workers_per_lane
-    deciding = len(plan.sweep.training_seeds) if search.finalists is None else 1
+    deciding = plan.sweep.num_repeats if search.finalists is None else 1
     rules = StopRules(
-        search.stop, plan.arms, plan.metrics[0], gpus, deciding, past.used_s, every_seed=search.seeds is not None
+        search.stop, plan.arms, plan.metrics[0], gpus, deciding, past.used_s, every_seed=search.trains_every_repeat
     )
     ended = {name: past.trial(name) for name, _, is_end in past.reports if is_end}
     rules.past([*ended.values(), *(record for record in past.records if not record.ended)])
@@ -228,21 +231,32 @@ def _images(sweep: SweepConfig) -> dict[str, str]:
     The keys are the names of the splits, with texts such as `5864 of 100 classes`, and `content`, with the images'
     hash.
     """
+    if sweep.search.folds is None:
+        return _images_of(sweep.trial.data, sweep.trial.protocol)
+    folds = [_images_of(data, sweep.trial.protocol) for data in data_variants(sweep)]
+    texts = {part: ", ".join(f"fold {k}: {fold[part]}" for k, fold in enumerate(folds)) for part in folds[0]}
+    texts |= {part: folds[0][part] for part in folds[0] if len({fold[part] for fold in folds}) == 1}
+    content = "".join(fold["content"] for fold in folds).encode()
+    return {**texts, "content": hashlib.blake2b(content, digest_size=10).hexdigest()}
+
+
+def _images_of(data: DataConfig, protocol: str) -> dict[str, str]:
+    """Return the result of `_images` for one data section of the trials, with their `protocol`."""
     from mdr_tune.data import dataset_content
 
     parts = {
         part.replace(" ", "_"): f"{images} of {count(classes, 'class')}"
-        for part, (images, classes) in _split_sizes(sweep.trial).items()
+        for part, (images, classes) in _split_sizes(data, protocol).items()
     }
-    return {**parts, "content": dataset_content(sweep.trial.data)}
+    return {**parts, "content": dataset_content(data)}
 
 
-def _split_sizes(trial: TrialConfig) -> dict[str, tuple[int, int]]:
-    """Return (number of images, number of classes) of each split that `trial` uses, by the split's name."""
+def _split_sizes(data: DataConfig, protocol: str) -> dict[str, tuple[int, int]]:
+    """Return (number of images, number of classes) of each split of `data` that a trial of `protocol` uses, by name."""
     from mdr_tune.data import split_sizes
 
-    sizes = split_sizes(trial.data)
-    if trial.protocol == "paper":  # it trains on the validation classes too
+    sizes = split_sizes(data)
+    if protocol == "paper":  # its trials train on the validation classes too
         held_out = sizes.pop("validation")
         sizes["train"] = (sizes["train"][0] + held_out[0], sizes["train"][1] + held_out[1])
     return sizes
@@ -254,7 +268,7 @@ def data_splits(trial: TrialConfig) -> "list[DataSplit]":
     from mdr_tune.tracking.run_inputs import DataSplit
 
     content, source = dataset_content(trial.data), trial.data.model_dump()
-    sizes = _split_sizes(trial)
+    sizes = _split_sizes(trial.data, trial.protocol)
     if "test queries" in sizes:
         (queries, classes), (gallery, _) = sizes.pop("test queries"), sizes.pop("test gallery")
         sizes["test"] = queries + gallery, classes

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mdr_tune.backbones.families import family_of
+from mdr_tune.config.arms import data_variants
 from mdr_tune.config.datasets import DataConfig
 from mdr_tune.config.overrides import override
 from mdr_tune.config.space import section_variants
@@ -114,21 +116,57 @@ def check_data(
     Raises:
         UserError: Something does not fit. The message has a line for each problem, which begins with the key.
     """
-    variants = section_variants(sweep.trial, sweep.space, "data")
+    variants = data_variants(sweep)
     problems = [problem for data in variants for problem in backbone_problems(sweep, data)] + model_problems(sweep)
     notes: list[str] = []
-    outline = None
+    outline: DatasetOutline | None = None
     if not any(map(missing, variants)):
         try:
-            outline = _outline(variants, tell)
+            outline, problems_of_sizes, notes = _sizes(sweep, variants, tell)
         except UserError as error:
-            problems.append(str(error))
+            problems.append(_of_folds(sweep, str(error)))
         else:
-            problems += size_problems(sweep, outline)
-            notes += size_notes(sweep, variants[0], outline)
+            problems += problems_of_sizes
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
-    return notes, outline
+    return list(dict.fromkeys(notes)), outline
+
+
+def _sizes(
+    sweep: SweepConfig, variants: Sequence[DataConfig], tell: Callable[[str], None]
+) -> tuple[DatasetOutline, list[str], list[str]]:
+    """Return the outline of the data set, that of the first fold if `sweep` has folds; problems of sizes; and notes.
+
+    `variants` are the data sections of the trials. Errors and `tell` are those of `_outline`.
+    """
+    folds = sweep.search.folds or 1
+    each = len(variants) // folds
+    outlines = [_outline(variants[fold * each : (fold + 1) * each], tell) for fold in range(folds)]
+    by_size = sorted(outlines, key=lambda outline: sum(outline.train.class_sizes))
+    problems = next(filter(None, (size_problems(sweep, outline) for outline in by_size)), [])  # of one fold are enough
+    notes = [note for outline in outlines for note in size_notes(sweep, variants[0], outline)]
+    return outlines[0], [*problems, *_small_folds(sweep, outlines)], notes
+
+
+def _small_folds(sweep: SweepConfig, outlines: Sequence[DatasetOutline]) -> list[str]:
+    """Return a message if a fold of `sweep` has a single class, so that whatever is retrieved in it is right.
+
+    `outlines` has the outline of each fold.
+    """
+    smallest = min((outline.validation for outline in outlines), key=lambda split: len(split.class_sizes))
+    if sweep.search.folds is None or len(smallest.class_sizes) > 1 or smallest.gallery is not None:
+        return []
+    classes = len(outlines[0].train.class_sizes) + len(outlines[0].validation.class_sizes)
+    fix = f"write {classes // 2} or less" if classes >= 4 else "add classes"
+    return [
+        f"search.folds: {sweep.search.folds} folds of {classes} classes leave a fold with one class, in which whatever "
+        f"is retrieved is right: {fix}"
+    ]
+
+
+def _of_folds(sweep: SweepConfig, text: str) -> str:
+    """Return the error `text` on validation classes with the key `search.folds`, if `sweep` has folds."""
+    return text if sweep.search.folds is None else re.sub(r"^data\.validation\.folds?: ", "search.folds: ", text)
 
 
 def _outline(ways: Sequence[DataConfig], tell: Callable[[str], None] = lambda text: None) -> DatasetOutline:
@@ -165,7 +203,7 @@ def content_if_read(data: DataConfig) -> str | None:
 
 def left_to_launch(sweep: SweepConfig) -> list[str]:
     """Return a line on each preparation of `sweep` that is left to the launch: decoding images, downloading weights."""
-    undecoded = [data for data in section_variants(sweep.trial, sweep.space, "data") if not _is_decoded(data)]
+    undecoded = [data for data in data_variants(sweep) if not _is_decoded(data)]
     lines = []
     if undecoded:
         refuses = any(getattr(data, "duplicates", "keep") == "refuse" for data in undecoded)
@@ -237,7 +275,7 @@ def prepare_data(sweep: SweepConfig, progress: Progress) -> None:
     Raises:
         UserError: Something is missing or does not fit. The message names the key.
     """
-    for data in section_variants(sweep.trial, sweep.space, "data"):
+    for data in data_variants(sweep):
         _load(data, progress)
         if problems := size_problems(sweep, _outline([data])) + backbone_problems(sweep, data):
             raise UserError("\n".join(problems))

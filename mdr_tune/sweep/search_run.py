@@ -102,6 +102,7 @@ class ArmRun:
             orphans,
             closed=lambda: self._rules.closed(arm.name),
             out_of_budget=lambda: self._rules.out_of_budget(arm.name),
+            folds=plan.sweep.search.folds,
         )
         self._events = TuneEvents(arm, ledger, self._release_lane, source.goes_on, self._config.takes_over)
         scheduler = make_scheduler(

@@ -37,7 +37,8 @@ def trial_settings(sweep: SweepConfig, outline: DatasetOutline | None) -> Iterat
     trial = sweep.trial
     yield "data", _settings(sweep, "data", trial.data)
     if outline is not None:
-        yield "splits", "; ".join(_splits(trial, outline))
+        of_fold = "" if sweep.search.folds is None else " (fold 0; in another fold a class more or less)"
+        yield "splits", "; ".join(_splits(trial, outline)) + of_fold
     loss_is_fixed = "loss" not in sweep.space
     sections: dict[str, StrictModel | None] = {
         "augmentation": trial.chosen_augmentation if trial.data.holds_images else None,

@@ -147,6 +147,7 @@ def read_facts(client: MlflowClient, sweep: SweepRecords, repeat: Mapping[str, A
         commit=_commit(repeat),
         devices=sorted({record.device for record in sweep.records if record.device is not None}),
         sweep_file=_text(client, sweep.parent_run_id, "sweep.yaml"),
+        folds=int(params["search.folds"]) if "search.folds" in params else None,
     )
 
 

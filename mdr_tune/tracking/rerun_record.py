@@ -125,7 +125,7 @@ def _image_content(client: MlflowClient, parent_run_id: str) -> str | None:
     """Return the hash of the sweep's images from the launch's run, `parent_run_id`; None if not recorded.
 
     The result is also None if `mlflow gc` has removed the run, or if the sweep's space varies the data set or its keys,
-    because the trials may then have read different images.
+    or the sweep has folds, because the trials may then have read different images.
     """
     try:
         params = client.get_run(parent_run_id).data.params
@@ -133,7 +133,8 @@ def _image_content(client: MlflowClient, parent_run_id: str) -> str | None:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return None
-    return None if any(key.startswith("space.data") for key in params) else params.get("images.content")
+    several = any(key.startswith("space.data") for key in params) or "search.folds" in params
+    return None if several else params.get("images.content")
 
 
 class RerunRun:

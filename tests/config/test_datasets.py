@@ -227,7 +227,7 @@ def test_off_is_text_and_false_is_its_fix(tmp_path: Path) -> None:
         ("cub", "data.name: unknown data 'cub'. Did you mean 'cub200'? Known: glyphs, cub200, cars196, sop, inshop"),
         ({"name": "folder"}, "data.root: is missing"),
         ({"name": "table"}, "data.file: is missing"),
-        ({"name": "glyphs", "image_size": 64}, "data.image_size: unknown key. Known here: name."),
+        ({"name": "glyphs", "image_size": 64}, "data.image_size: unknown key. Known here: name, validation."),
         ({**CUB, "image_size": 257, "resize": 256}, "data.image_size: 257 is more than resize (256)"),
         ({**CUB, "image_size": 224, "resize": 128}, "data.image_size: 224 is more than resize (128)"),
         ({**CUB, "image_size": 3000}, "data.image_size: must be less than or equal to 2048, got 3000"),

@@ -38,6 +38,7 @@ GRID = ["search={sampler: grid}", "space={loss.margin: [0.1, 0.2]}", "start_from
 PBT = ["search.scheduler=pbt"]
 SEEDED = ["search.scheduler=none", "search.seeds=[0, 1]"]
 FINALS = ["search.seeds_per_trial=3", "search.finalists=2"]
+FOLDS = ["search={sampler: grid, scheduler: none, folds: 3}", "space={loss.margin: [0.1, 0.2]}", "start_from=[]"]
 NO_BASELINES = ["baselines=[]"]
 
 
@@ -58,6 +59,23 @@ NO_BASELINES = ["baselines=[]"]
             "search.sampler: cmaes has one objective",
         ),
         (["second_metric=val/map_at_r"], "second_metric: needs search.scheduler: none; with asha trials are compared"),
+        (["search.folds=3"], "search.folds: needs search: {sampler: grid, scheduler: none}, and not tpe with asha"),
+        (
+            ["search.folds=3", *PBT],
+            "search.folds: needs search: {sampler: grid, scheduler: none}, and not tpe with pbt",
+        ),
+        (
+            [*FOLDS, "search.seeds_per_trial=2"],
+            "search.folds: is not for seeds_per_trial: list the seeds of every fold",
+        ),
+        (
+            [*FOLDS, "trial.protocol=paper"],
+            "search.folds: protocol: paper trains on all training classes, and holds none",
+        ),
+        (
+            [*FOLDS, "trial.data.validation={fraction: 0.3}"],
+            "trial.data.validation.fraction: search.folds says which classes are for validation",
+        ),
         (
             ["second_metric=val/map_at_r", "search={sampler: tpe}"],
             "second_metric: needs search.scheduler: none; with asha, the default, trials",

@@ -202,7 +202,7 @@ def test_a_bad_set_is_named(tmp_path: Path, override: str, what: str) -> None:
         ("seed=1", "unknown key. Did you mean trial.seed or search.seed or"),
         ("trial.optimizer.scheduler=cosine", "unknown key. Did you mean 'schedule'?"),
         ("trail.epochs=3", "--set trail.epochs=3: trail: unknown key. Did you mean 'trial'?"),
-        ("trial.data.image_size=64", "trial.data.image_size: unknown key. Known here: name."),
+        ("trial.data.image_size=64", "trial.data.image_size: unknown key. Known here: name, validation."),
         ("trial.loss={arcface: {scale: 16}}", "write {name: arcface, ...}, its keys beside the name"),
         ("search.scheduler={asha: {grace_epochs: 2}}", "write {name: asha, ...}, its keys beside the name"),
         ("trial.loss.num_classes=3", "num_classes comes from the data set: leave it out."),

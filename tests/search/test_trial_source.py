@@ -316,3 +316,17 @@ def test_tune_may_end_it(journal: Journal, tmp_path: Path) -> None:
     case.source.set_finished()
     assert case.next() is None
     assert case.source.is_finished()
+
+
+def test_every_seed_is_trained_in_every_fold(journal: Journal, tmp_path: Path) -> None:
+    seeds, folds = [5, 8], 3
+    validation = {"folds": folds, "fold": 0, "seed": 2}
+    config = {"seed": 5, "data": {"name": "glyphs", "validation": validation}}
+    first = TrialRecord("mdr-001", "mdr", 0, {}, config, outcome="failed")
+    ledger = Ledger(journal, [METRIC], len(seeds) * folds, False, [], [first], every_seed=True)
+    arm = make_arm(1)
+    source = TrialSource(arm, Counting(1, 1), ledger, 9, seeds, False, {}, lambda: None, folds=folds)
+    source.add_configurations([Experiment("mdr", Nothing, num_samples=1, storage_path=str(tmp_path))])
+    found = [trial for _ in range(6) if (trial := source.next_trial()) is not None]
+    repeats = [(t.trial_id, t.config["trial"]["seed"], t.config["trial"]["data"]["validation"]) for t in found]
+    assert repeats == [(f"mdr-001.{k + 1}", seeds[k // folds], {**validation, "fold": k % folds}) for k in range(1, 6)]

@@ -406,3 +406,19 @@ def test_nothing_is_left_to_a_launch_on_images_that_need_no_decoding() -> None:
     assert left_to_launch(sweep_of({"name": "cub200", "root": "/nowhere"})) == [
         "Images are decoded by the launch, before its first worker."
     ]
+
+
+@pytest.mark.parametrize(
+    ("folds", "trial", "problem"),
+    [
+        (900, {}, "search.folds: 900 folds are more than the classes, of which there are 899"),
+        (500, {}, "search.folds: 500 folds of 899 classes leave a fold with one class, in which whatever is retrieved"),
+        (3, {"batch": {"size": 4000}}, "batch: does not fit the data set glyphs: 4 images from each of 599 classes"),
+    ],
+)
+def test_folds_that_do_not_fit_the_classes_are_refused(folds: int, trial: dict[str, Any], problem: str) -> None:
+    search = {"sampler": "grid", "scheduler": "none", "folds": folds}
+    sweep = SweepConfig.model_validate({"name": "a", "trial": trial, "search": search})
+    with pytest.raises(UserError) as caught:
+        check_data(sweep)
+    assert str(caught.value).startswith(problem)

@@ -8,8 +8,10 @@ import hashlib
 import logging
 import mmap
 import zlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -17,9 +19,11 @@ import pyarrow as pa
 import torch
 from PIL import features
 
-from mdr_tune.data.dataset import SPLIT_NAMES, ImageDataset, ImageSplit, OpenedDataset, SplitName
+from mdr_tune.data.dataset import SPLIT_NAMES, ImageDataset, ImageSplit, OpenedDataset, SearchSplitName, SplitName
 from mdr_tune.data.glyphs import render
 from mdr_tune.data.glyphs.letters import FACES, distinct_letters, font_path
+from mdr_tune.data.listings.class_split import draw_classes
+from mdr_tune.data.listings.listing import ChosenImages
 from mdr_tune.util.cache_folder import locked
 from mdr_tune.util.files import atomic_write
 
@@ -54,8 +58,11 @@ def prepare(cache_dir: Path) -> Path:
     return path
 
 
-def open_glyphs(cache_dir: Path) -> OpenedDataset:
+def open_glyphs(cache_dir: Path, validation: Mapping[str, Any] | None = None) -> OpenedDataset:
     """Open the data set `glyphs`. Its images are rendered first if the cache folder `cache_dir` does not have them.
+
+    `validation` has arguments of `draw_classes`, to draw the validation classes anew from the classes that are not test
+    classes. Labels are then numbered from 0 through the training and the validation classes. None: the fixed classes.
 
     The images of each split, (n, 1, 32, 32), are views of the memory-mapped file. Processes share the pages of the
     file. If a process writes into the images, only its own copy changes (copy-on-write).
@@ -69,10 +76,30 @@ def open_glyphs(cache_dir: Path) -> OpenedDataset:
         start, stop = np.searchsorted(split_ids, np.arange(2) + SPLIT_NAMES.index(name))
         return ImageSplit(images=images[start:stop], labels=labels[start:stop])
 
-    searched = ImageDataset(
-        "glyphs", {"train": split("train"), "validation": split("validation")}, content=_fingerprint()
-    )
-    return OpenedDataset(searched, split("test"))
+    parts: dict[SearchSplitName, ImageSplit] = {"train": split("train"), "validation": split("validation")}
+    content = _fingerprint()
+    if validation is not None:
+        searchable = int(np.searchsorted(split_ids, SPLIT_NAMES.index("test")))
+        parts = _drawn(images[:searchable], labels[:searchable], validation)
+        content += f"-{hashlib.blake2b(repr(sorted(validation.items())).encode(), digest_size=4).hexdigest()}"
+    return OpenedDataset(ImageDataset("glyphs", parts, content=content), split("test"))
+
+
+def _drawn(
+    images: torch.Tensor, labels: torch.Tensor, validation: Mapping[str, Any]
+) -> dict[SearchSplitName, ImageSplit]:
+    """Return the training and validation split of n `images` with these `labels`, (n,), see `open_glyphs`."""
+    known = labels.numpy()
+    drawn = draw_classes(known, "validation", **validation)
+    classes = {"train": np.setdiff1d(known, drawn), "validation": drawn}
+    parts: dict[SearchSplitName, ImageSplit] = {}
+    first = 0
+    for name in ("train", "validation"):
+        rows = np.flatnonzero(np.isin(known, classes[name]))
+        numbers = first + np.searchsorted(classes[name], known[rows])
+        parts[name] = ImageSplit(ChosenImages(images, rows), torch.from_numpy(numbers))
+        first += len(classes[name])
+    return parts
 
 
 def split_letters() -> dict[str, list[int]]:

@@ -4,7 +4,7 @@ Whole classes are drawn, because retrieval is measured on classes that the netwo
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ MIN_TRAIN_CLASSES = 2
 
 
 def draw_classes(
-    class_ids: np.ndarray,
+    class_ids: np.ndarray | Sequence[int],
     purpose: str,
     *,
     fraction: float | None = None,
@@ -85,9 +85,23 @@ def with_validation(listing: Listing, validation: Mapping[str, Any]) -> Listing:
     """Return `listing`. If it has no validation classes, some of its training classes become validation classes.
 
     `validation` has arguments of `draw_classes`: `fraction` and `seed`, or `folds`, `fold` and `seed`. Errors are those
-    of `draw_classes`.
+    of `draw_classes`; folds of classes that are given already are an error, too.
     """
+    check_nothing_given(len(listing.rows("validation")), validation)
     return _with_drawn(listing, "validation", validation)
+
+
+def check_nothing_given(given: int, validation: Mapping[str, Any]) -> None:
+    """Raise a UserError if `validation` asks for folds, but the data set has `given` validation images of its own.
+
+    All folds would have the same classes.
+    """
+    if given and validation.get("folds") is not None:
+        raise UserError(
+            f"data.validation.folds: the data set says itself which classes are for validation "
+            f"({count(given, 'image')}), and every fold would have these: mark them as training images, or leave folds "
+            "out"
+        )
 
 
 def with_test(listing: Listing, test: Mapping[str, Any]) -> Listing:

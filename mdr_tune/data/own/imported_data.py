@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from mdr_tune.data.dataset import SPLIT_NAMES, ImageDataset, Images, ImageSplit, OpenedDataset
-from mdr_tune.data.listings.class_split import draw_classes
+from mdr_tune.data.listings.class_split import check_nothing_given, draw_classes
 from mdr_tune.util.call_arguments import call, call_arguments
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.import_path import FAILURES, CodeError, defined_at, import_named, said
@@ -93,6 +93,10 @@ def _numbered(
         raise CodeError(f"{where}: the splits have images of several shapes ({shapes}): return one shape")
     rows = {split: np.arange(len(labels)) for split, (_, labels) in splits.items()}
     origin = {split: split for split in splits}
+    try:
+        check_nothing_given(len(rows.get("validation", ())), validation)
+    except UserError as error:
+        raise CodeError(str(error)) from None
     if "validation" not in splits:
         labels = splits["train"][1]
         known, ids = np.unique(labels, return_inverse=True)

@@ -68,6 +68,7 @@ def trial_rows(evidence: SweepEvidence, table: AblationTable) -> Rows:
                 "setting": row.setting if row else None,
                 "arm": record.arm,
                 "seed": record.seed,
+                **({} if evidence.facts.folds is None else {"fold": record.fold}),
                 "outcome": record.outcome,
                 "epochs": trial.epochs,
                 **{f"parameter:{key}": cell(record.parameters.get(key)) for key in parameters},

@@ -8,6 +8,7 @@ from mdr_tune.report.overview import Overview
 from mdr_tune.report.row_settings import WITH_MDR
 from mdr_tune.report.rows import EVALUATION, AblationTable, Difference, Estimate, Row
 from mdr_tune.statistics import Interval
+from mdr_tune.util.words import count
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
@@ -71,21 +72,36 @@ def p_value(p: float | None) -> str:
 
 def pairs(difference: Difference) -> str:
     """Return the number of pairs behind `difference`, with their unit: `3 seeds`, `400 queries`."""
-    n, unit = difference.estimate.n, difference.estimate.over
-    return f"{n} {unit[:-1] if unit == 'seeds' and n == 1 else unit}"
+    return runs_in_words(difference.estimate)
+
+
+def runs_in_words(estimate: Estimate) -> str:
+    """Return in words what `estimate` is over: `3 seeds`, `400 queries`, or `4 folds, 12 trials`."""
+    if estimate.over == "queries":
+        return f"{estimate.n} queries"
+    if estimate.over == "folds":
+        return f"{count(estimate.n, 'fold')}, {count(len(estimate.values), 'trial')}"
+    return count(estimate.n, "seed")
 
 
 def seeds_in(row: Row, metric: str) -> int:
-    """Return the number of seeds in the mean of `metric` of `row`: those that ran to their end and have a value."""
+    """Return the number of seeds in the mean of `metric` of `row`: those that ran to their end and have a value.
+
+    With folds it is the number of trials, one for each fold and seed.
+    """
     estimate = row.estimates.get(metric)
     if estimate is None:
         return 0
+    if estimate.over == "folds":
+        return len(estimate.values)
     return estimate.n if estimate.over == "seeds" else 1
 
 
 def count_title(table: AblationTable) -> str:
-    """Return the title of the column of `counted`: `seeds`, or `queries` for models that were evaluated."""
-    return "queries" if table.is_evaluation else "seeds"
+    """Return the title of the column of `counted`: `seeds`; `trials` with folds, `queries` of evaluated models."""
+    if table.is_evaluation:
+        return "queries"
+    return "trials" if any(row.folds for row in table.rows) else "seeds"
 
 
 def counted(table: AblationTable, row: Row) -> str:
@@ -239,9 +255,15 @@ def caption(table: AblationTable) -> str:
     parts = [f"{table.data}, percent, {protocol(table.protocol)}."]
     if counts:
         many = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
-        parts.append(f"Means of {many} training seeds." if counts != [1] else "One training seed each.")
+        folds = next((row.folds for row in table.rows if row.folds), None)
+        if folds is not None:
+            parts.append(f"Means over {folds} folds of the classes and the seeds in each, of {many} trials.")
+        else:
+            parts.append(f"Means of {many} training seeds." if counts != [1] else "One training seed each.")
     if "seeds" in over:
         parts.append("± is half of the 95 % t-interval over the seeds.")
+    if "folds" in over:
+        parts.append("± is half of the 95 % interval over the folds, by Nadeau and Bengio's corrected variance.")
     if "queries" in over:
         parts.append("Brackets are 95 % intervals over the test queries of a single run: they leave the seed out.")
     return " ".join(parts)
@@ -255,6 +277,9 @@ def differences_caption(table: AblationTable) -> str:
     text = f"Differences in points of {full_title(table.metric)} ({protocol(table.protocol)}), with 95 % intervals"
     if over == {"queries"}:
         return f"{text} over the queries, paired by query; one seed each, so that nothing is said of other seeds."
+    if "folds" in over:
+        how = "p of the t-test over the folds by Nadeau and Bengio's corrected variance"
+        return f"{text}, paired by fold and seed; {how}, corrected by Holm's method for all of this table."
     return f"{text}, paired by seed; p of the paired t-test, corrected by Holm's method for all of this table."
 
 

@@ -35,6 +35,18 @@ _FROM_ONE_RUN = (
     "A difference is taken query by query and then averaged. There is no p-value: one seed each cannot tell whether a "
     "difference is the method's.",
 )
+_FROM_FOLDS = (
+    "A value is the mean over the folds of the classes; that of a fold is the mean over the training seeds that ran to "
+    "their end in it. Its 95 % interval is Student's over the folds, with Nadeau and Bengio's corrected variance "
+    "(1/J + 1/(folds - 1)) s^2 of J folds, since the folds share most of their training classes.",
+    "A difference is taken for each fold and seed, averaged over the seeds of a fold, and then over the folds; its "
+    "interval and p-value are those of the t-test with the corrected variance and J - 1 degrees of freedom. It is "
+    "assumed that the results of two folds correlate by the share of the classes that a fold holds out.",
+    "The test classes are the same in all folds. An interval on them covers other training classes and other seeds, "
+    "and not other test classes.",
+    "p is corrected by Holm's method for all differences of the table; a row is called better or worse where the "
+    "corrected p is at most 0.05.",
+)
 _ERROR_CHARACTERS = 300
 
 
@@ -77,6 +89,7 @@ def what_was_run(evidence: SweepEvidence) -> list[tuple[str, str]]:
         ("When", _when(evidence)),
         ("Trials", ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())),
         ("Search", "grid: every combination" if facts.sampler == "grid" else facts.sampler),
+        ("Folds", "" if facts.folds is None else f"{facts.folds}, each configuration in all of them"),
         ("Training seeds", ", ".join(map(str, facts.seeds)) + finalists),
         ("Epochs of a trial", " or ".join(map(str, facts.epochs))),
         ("Metric", sweep.metric),
@@ -111,5 +124,7 @@ def how_the_numbers_were_made(evidence: SweepEvidence, table: AblationTable) -> 
     """Return sentences on how values, intervals and p-values of `table` were computed from `evidence`."""
     if table.is_evaluation:
         return list(_EVALUATED)
+    if evidence.facts.folds is not None:
+        return [protocol(evidence), *_FROM_FOLDS]
     over_queries = any(e.over == "queries" for row in table.rows for e in row.estimates.values())
     return [protocol(evidence), *(_FROM_ONE_RUN if over_queries else _FROM_SEEDS)]

@@ -14,7 +14,7 @@ from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.names import split_of
 from mdr_tune.report.plots.drawing import Drawing, panel_grid
 from mdr_tune.report.plots.shown_rows import best_and_baselines, best_in_words, label
-from mdr_tune.report.rows import AblationTable, Row
+from mdr_tune.report.rows import AblationTable, Row, RunKey, said_key
 from mdr_tune.report.style import BLUE, COLOURS, MARKERS
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def class_centres(evidence: SweepEvidence, table: AblationTable) -> Drawing | No
     common = set.intersection(*[_seeds(evidence, row) for row in rows])
     if not common:
         rows, common = rows[-1:], _seeds(evidence, rows[-1])
-    seed = min(common)
+    seed = next(key for key in rows[0].seeds if key in common)
     details = [evidence.details[row.records[seed].name] for row in rows]
     classes = shared_classes(details)
     if len(classes) < FEWEST_CLASSES:
@@ -58,7 +58,7 @@ def class_centres(evidence: SweepEvidence, table: AblationTable) -> Drawing | No
     names = ", ".join(row.records[seed].name for row in rows)
     colours = " A class has the same colour and shape in all panels." if _told_apart(len(classes)) else ""
     chosen = best_in_words(table, rows)
-    of_seed = "" if table.is_evaluation else f", seed {seed} of each row ({names})"
+    of_seed = "" if table.is_evaluation else f", {said_key(seed)} of each row ({names})"
     caption = (
         f"t-SNE of the mean embeddings of {number}{of_seed}.{chosen}{colours} "
         "Near points are alike; the axes have no unit, and sizes of gaps and groups mean nothing."
@@ -98,7 +98,7 @@ def project(centres: np.ndarray) -> np.ndarray:
         return np.asarray(tsne.fit_transform(centres))
 
 
-def _seeds(evidence: SweepEvidence, row: Row) -> set[int]:
+def _seeds(evidence: SweepEvidence, row: Row) -> set[RunKey]:
     """Return the seeds of `row` whose class centres, recorded in `evidence`, t-SNE can place in a plane."""
     return {
         seed

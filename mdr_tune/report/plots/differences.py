@@ -63,14 +63,17 @@ def _label(row: Row, difference: Difference) -> str:
 
 def _pairing(shown: list[tuple[Row, Difference]]) -> str:
     kinds = sorted({difference.estimate.over for _, difference in shown}, reverse=True)
-    return "paired by " + " or by ".join({"seeds": "seed", "queries": "query"}[kind] for kind in kinds)
+    return "paired by " + " or by ".join(
+        {"seeds": "seed", "folds": "fold and seed", "queries": "query"}[kind] for kind in kinds
+    )
 
 
 def _write_n(axes: Any, shown: list[tuple[Row, Difference]]) -> None:
     """Write at the right edge of `axes` how many seeds each of the differences in `shown` is computed from."""
     for i, (_, difference) in enumerate(shown):
         n = difference.estimate.n
-        text = count(n, "seed") if difference.estimate.over == "seeds" else "1 seed"
+        over = difference.estimate.over
+        text = "1 seed" if over == "queries" else count(n, over.removesuffix("s"))
         axes.annotate(
             text,
             (1, i),

@@ -8,7 +8,7 @@ from mdr_tune.records.distance_snapshot import BINS, HIGH, LOW, DistanceSnapshot
 from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.plots.drawing import Drawing, new_figure
 from mdr_tune.report.plots.shown_rows import best_and_baselines, best_in_words, label
-from mdr_tune.report.rows import AblationTable, Row
+from mdr_tune.report.rows import AblationTable, Row, RunKey
 from mdr_tune.report.style import BLUE, GREY, VERMILLION
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def distances(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
 
 
 def _caption(table: AblationTable, rows: list[Row]) -> str:
-    names = ", ".join(row.records[_seed(row) or 0].name for row in rows)
+    names = ", ".join(row.records[key].name for row in rows if (key := _seed(row)) is not None)
     return (
         "Density of the normalised distances in the last batch of an epoch, pairs of one class and of two classes "
         "apart, each with an area of 1, and MDR's levels at that moment. "
@@ -59,8 +59,8 @@ def _caption(table: AblationTable, rows: list[Row]) -> str:
     )
 
 
-def _seed(row: Row) -> int | None:
-    return next((seed for seed, record in sorted(row.records.items()) if record.distances), None)
+def _seed(row: Row) -> RunKey | None:
+    return next((seed for seed, record in row.records.items() if record.distances), None)
 
 
 def _snapshots(row: Row) -> list[DistanceSnapshot]:

@@ -9,7 +9,7 @@ from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.names import split_of
 from mdr_tune.report.plots.drawing import Drawing, new_figure
 from mdr_tune.report.plots.shown_rows import best_and_baselines, best_in_words, label
-from mdr_tune.report.rows import AblationTable, Row
+from mdr_tune.report.rows import AblationTable, Row, RunKey, said_key
 from mdr_tune.report.style import GREEN, VERMILLION, WIDTH
 from mdr_tune.util.words import some
 
@@ -41,12 +41,12 @@ def gallery_worst(evidence: SweepEvidence, table: AblationTable) -> Drawing | No
 
 def shown_queries(
     evidence: SweepEvidence, row: Row, kind: Literal["best", "worst"]
-) -> tuple[int, list[ShownQuery]] | None:
+) -> tuple[RunKey, list[ShownQuery]] | None:
     """Return a training seed of `row`, and its best or worst queries (`kind`) with their pictures from `evidence`.
 
     The lowest seed that has such queries is taken. None if no seed has any.
     """
-    for seed in sorted(row.seeds):
+    for seed in row.seeds:
         details = evidence.details.get(row.records[seed].name)
         found = [query for query in details.shown if query.kind == kind] if details else []
         if found:
@@ -68,7 +68,7 @@ def _gallery(evidence: SweepEvidence, table: AblationTable, kind: Literal["best"
     figure = new_figure(WIDTH / (width + 0.2) * sum(heights) + 0.35 * len(blocks))
     panels = figure.subplots(len(blocks), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (row, (seed, queries)), height in zip(panels, blocks, heights, strict=True):
-        of_seed = "" if table.is_evaluation else f" ({row.records[seed].name}, seed {seed})"
+        of_seed = "" if table.is_evaluation else f" ({row.records[seed].name}, {said_key(seed)})"
         axes.set_title(f"{label(row, 60)}{of_seed}", loc="left")
         _block(axes, queries)
         axes.set_xlim(-0.1, width - _GAP + 0.1)

@@ -7,7 +7,7 @@ from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.names import quality
 from mdr_tune.report.plots.drawing import Drawing, legend_height, panel_grid, whole_epochs
 from mdr_tune.report.plots.series import Series, series
-from mdr_tune.report.plots.shown_rows import few, label, looks, of_all, seeds_in_words
+from mdr_tune.report.plots.shown_rows import few, label, looks, of_all, runs_in_words
 from mdr_tune.report.rows import AblationTable, Row
 from mdr_tune.report.style import Look
 
@@ -30,7 +30,7 @@ def learning_curves(evidence: SweepEvidence, table: AblationTable) -> Drawing | 
     splits = {split: key for split, key in curve_keys(evidence.sweep.metric).items() if key in known}
 
     def usable(row: Row) -> bool:
-        found = [series(row.records, key) for key in splits.values()]
+        found = [series(row.records, key, row.folds) for key in splits.values()]
         return any(values is not None and len(values.epochs) > 1 for values in found)
 
     rows = few(table, MOST_ROWS, usable)
@@ -41,7 +41,7 @@ def learning_curves(evidence: SweepEvidence, table: AblationTable) -> Drawing | 
     known_looks = looks(table, rows)
     for axes, (split, key) in zip(panels, splits.items(), strict=True):
         for row in rows:
-            values = series(row.records, key)
+            values = series(row.records, key, row.folds)
             if values is not None:
                 _curve(axes, values, known_looks[row.name], label(row))
         axes.set_title(f"{split} classes")
@@ -50,7 +50,7 @@ def learning_curves(evidence: SweepEvidence, table: AblationTable) -> Drawing | 
     panels[0].set_ylabel(f"{name}, %")
     handles, labels = max((axes.get_legend_handles_labels() for axes in panels), key=lambda found: len(found[1]))
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
-    seeds = seeds_in_words(len(row.seeds) for row in rows)
+    seeds = runs_in_words(rows)
     scales = " Each panel has its own scale." if len(panels) > 1 else ""
     band = "mean with its 95 % t-interval as a band" if any(len(row.seeds) > 1 for row in rows) else "values"
     caption = f"{name} over the epochs on {_listed(list(splits))} classes: {band}, {seeds} a row.{scales}"

@@ -10,8 +10,8 @@ from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.report.plots.drawing import Drawing, panel_grid, whole_epochs
 from mdr_tune.report.plots.series import Series, numbered, series
-from mdr_tune.report.plots.shown_rows import few, label, of_all, seeds_in_words
-from mdr_tune.report.rows import AblationTable, Row
+from mdr_tune.report.plots.shown_rows import few, label, of_all, runs_in_words
+from mdr_tune.report.rows import AblationTable, Row, RunKey
 from mdr_tune.report.style import COLOURS
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def level_trajectories(_evidence: SweepEvidence, table: AblationTable) -> Drawin
     if not rows:
         return None
     figure = _row_panels(rows, _trajectories, 2.5, "epoch (0: before training)", "level, in standard deviations")
-    seeds = seeds_in_words(len(row.seeds) for row in rows)
+    seeds = runs_in_words(rows)
     lines = f"; thin lines are seeds, thick lines their mean ({seeds})" if any(len(r.seeds) > 1 for r in rows) else ""
     return Drawing(
         figure,
@@ -51,7 +51,7 @@ def _has_mdr(row: Row) -> bool:
     return row.has_mdr
 
 
-def initial_levels(records: dict[int, TrialRecord], count: int) -> list[float] | None:
+def initial_levels(records: dict[RunKey, TrialRecord], count: int) -> list[float] | None:
     """Return the initial values of MDR's `count` levels, averaged over `records`; None if a record lists none."""
     found = [(record.config.get("mdr") or {}).get("levels") for record in records.values()]
     if not all(isinstance(levels, list | tuple) and len(levels) == count for levels in found):
@@ -59,7 +59,7 @@ def initial_levels(records: dict[int, TrialRecord], count: int) -> list[float] |
     return [float(level) for level in np.mean(np.array(found, dtype=float), axis=0)]
 
 
-def _trajectories(axes: "Axes", records: dict[int, TrialRecord]) -> None:
+def _trajectories(axes: "Axes", records: dict[RunKey, TrialRecord]) -> None:
     keys = numbered(records, LEVEL)
     initial = initial_levels(records, len(keys))
     for k, key in enumerate(keys):
@@ -92,7 +92,7 @@ def level_shares(_evidence: SweepEvidence, table: AblationTable) -> Drawing | No
     if not rows:
         return None
     figure = _row_panels(rows, _shares, 2.4, "epoch", "share of the pairs, %")
-    seeds = seeds_in_words(len(row.seeds) for row in rows)
+    seeds = runs_in_words(rows)
     return Drawing(
         figure,
         "Pairs that each level holds",
@@ -102,7 +102,7 @@ def level_shares(_evidence: SweepEvidence, table: AblationTable) -> Drawing | No
     )
 
 
-def _shares(axes: "Axes", records: dict[int, TrialRecord]) -> None:
+def _shares(axes: "Axes", records: dict[RunKey, TrialRecord]) -> None:
     keys = numbered(records, HELD)
     found = [(k, known) for k, key in enumerate(keys) if (known := series(records, key)) is not None]
     epochs = sorted(set.intersection(*(set(known.epochs.tolist()) for _, known in found)))
@@ -143,7 +143,7 @@ def _name_area(axes: "Axes", epochs: list[int], place: int, height: float, name:
 
 def _row_panels(
     rows: Sequence[Row],
-    draw: "Callable[[Axes, dict[int, TrialRecord]], None]",
+    draw: "Callable[[Axes, dict[RunKey, TrialRecord]], None]",
     height: float,
     x_label: str,
     y_label: str,

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mdr_tune.records.trial_record import TrialRecord
-from mdr_tune.statistics.interval import mean_interval
+from mdr_tune.report.rows import RunKey
+from mdr_tune.statistics import mean_interval, mean_over_folds
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,16 @@ class Series:
     """
 
     epochs: np.ndarray
-    by_seed: dict[int, np.ndarray]
+    by_seed: dict[RunKey, np.ndarray]
     mean: np.ndarray
     low: np.ndarray | None
     high: np.ndarray | None
 
 
-def series(records: Mapping[int, TrialRecord], key: str) -> Series | None:
+def series(records: Mapping[RunKey, TrialRecord], key: str, folds: int | None = None) -> Series | None:
     """Return the values of the metric `key` over the epochs. `records` has the record of each seed's trial, by seed.
+
+    With `folds` records are by (fold, seed), and intervals are over the folds, see `mean_over_folds`.
 
     Seeds without the metric are left out. None if no seed has the metric, or if the other seeds share no epoch.
     """
@@ -46,13 +50,17 @@ def series(records: Mapping[int, TrialRecord], key: str) -> Series | None:
     table = np.array(list(by_seed.values()))
     if len(table) < 2:
         return Series(np.array(epochs), by_seed, table.mean(axis=0), None, None)
-    intervals = [mean_interval(column) for column in table.T]
+    keys: Any = list(by_seed)
+    intervals = [
+        mean_interval(column) if folds is None else mean_over_folds(dict(zip(keys, column, strict=True)), folds)
+        for column in table.T
+    ]
     low = np.array([interval.low for interval in intervals], dtype=float)
     high = np.array([interval.high for interval in intervals], dtype=float)
     return Series(np.array(epochs), by_seed, table.mean(axis=0), low, high)
 
 
-def numbered(records: Mapping[int, TrialRecord], prefix: str) -> list[str]:
+def numbered(records: Mapping[RunKey, TrialRecord], prefix: str) -> list[str]:
     """Return the metrics in `records` that are named `prefix` and a number, in order: `mdr/level_0`, `mdr/level_1`."""
     keys = {key for record in records.values() for epoch in record.history for key in epoch if key.startswith(prefix)}
     numbers = sorted(int(key.removeprefix(prefix)) for key in keys if key.removeprefix(prefix).isdigit())

@@ -124,12 +124,20 @@ def seeds_in_words(counts: Iterable[int]) -> str:
     return count(found[0], "seed") if len(found) == 1 else f"{found[0]} to {found[-1]} seeds"
 
 
+def runs_in_words(rows: Sequence[Row]) -> str:
+    """Return the number of seeds of each of `rows` in words, as `seeds_in_words`; that of their trials with folds."""
+    words = seeds_in_words(len(row.seeds) for row in rows)
+    return words.replace("seed", "trial") if any(row.folds for row in rows) else words
+
+
 def intervals_in_words(estimates: Sequence[Estimate]) -> str:
     """Return a sentence that says which intervals the error bars of `estimates` show."""
     over_seeds = [e.n for e in estimates if e.low is not None and e.over == "seeds"]
     parts = []
     if over_seeds:
         parts.append(f"95 % t-intervals over {seeds_in_words(over_seeds)}")
+    if any(e.low is not None and e.over == "folds" for e in estimates):
+        parts.append("95 % intervals over the folds, by the corrected variance")
     if any(e.low is not None and e.over == "queries" for e in estimates):
         is_one_run = all(e.over_classes is None for e in estimates)
         parts.append(f"95 % bootstrap intervals over the queries{' of a single run' if is_one_run else ''}")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mdr_tune.config.space import section_variants
+from mdr_tune.config.arms import data_variants
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.sweep import prepare
 from mdr_tune.sweep.preflight.judge import BRING_DATA, of_versions
@@ -39,7 +39,7 @@ def contents(sweep: SweepConfig) -> dict[str, str]:
     """
     from mdr_tune.data import dataset_content
 
-    variants = section_variants(sweep.trial, sweep.space, "data")
+    variants = data_variants(sweep)
     return {f"{data.name} {data.arguments()}": dataset_content(data) for data in variants}
 
 

@@ -4,11 +4,12 @@ import shutil
 import threading
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
-from mdr_tune.config.datasets import GlyphsDataConfig
+from mdr_tune.config.datasets import ClassFold, GlyphsDataConfig
 from mdr_tune.data import SPLIT_NAMES, ImageDataset, ImageSplit, read_test_split
 from mdr_tune.data.glyphs import glyphs
 from mdr_tune.data.glyphs.letters import FACES, distinct_letters
@@ -173,3 +174,26 @@ def test_two_processes_end_with_one_file_of_the_same_bytes(tmp_path: Path, arrow
     assert paths == [tmp_path / arrow_file.name] * 2
     assert {path.suffix for path in tmp_path.iterdir()} == {".arrow", ".lock"}
     assert paths[0].read_bytes() == arrow_file.read_bytes()
+
+
+def test_folds_part_the_classes_that_are_not_test_classes(glyph_cache: Path) -> None:
+    fixed = glyphs.open_glyphs(glyph_cache)
+    every = {bytes(image) for name in ("train", "validation") for image in _pixels(fixed.searched.split(name))}
+    held_out = []
+    for fold in range(4):
+        config = GlyphsDataConfig(validation=ClassFold(folds=4, fold=fold, seed=3))
+        opened = glyphs.open_glyphs(glyph_cache, {"folds": 4, "fold": fold, "seed": 3})
+        assert opened.outline() == config.outline()
+        train, validation = opened.searched.split("train"), opened.searched.split("validation")
+        mine = [bytes(image) for image in _pixels(validation)]
+        assert {bytes(image) for image in _pixels(train)}.isdisjoint(mine)
+        assert torch.equal(torch.unique(train.labels), torch.arange(train.num_classes))
+        assert int(validation.labels.min()) == train.num_classes
+        assert torch.equal(opened.test.labels, fixed.test.labels)
+        held_out += mine
+    assert len(held_out) == len(set(held_out))
+    assert set(held_out) == every
+
+
+def _pixels(split: ImageSplit) -> np.ndarray:
+    return split.images[torch.arange(len(split))].numpy()

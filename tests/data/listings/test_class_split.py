@@ -120,3 +120,9 @@ def test_splits_of_its_own_are_left_alone() -> None:
     # Those of the other split are none to draw from.
     listing = listing_of("train a", "train b", "train c", "test d", "test e")
     assert written(with_validation(listing, {"fraction": 0.01}))[3:] == ["test d", "test e"]
+
+
+def test_folds_of_classes_that_are_given_are_refused() -> None:
+    given = with_validation(LISTING, {"fraction": 0.3})
+    with pytest.raises(UserError, match=r"data\.validation\.folds: the data set says itself which classes"):
+        with_validation(given, {"folds": 3, "fold": 1, "seed": 0})
