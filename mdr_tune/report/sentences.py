@@ -144,7 +144,7 @@ def _gain(group: _Group, metric: str, is_corrected: bool) -> list[str]:
     if len(group.found) == 1:
         _, difference = group.found[0]
         told = _told_difference(difference, is_corrected, f" points of {title}")
-        return [f"{group.name}: {told}: {WORDINGS[difference.verdict].said}."]
+        return [f"{group.name}: {told}: {_said(difference)}."]
     return [f"{group.name}: {_range(group, title, is_corrected)}.", f"{group.name}: {_counts(group.found)}."]
 
 
@@ -313,7 +313,7 @@ def _gain_over(arm: str, found: dict[str, float], label: str, judged: Difference
         told = _told_difference(judged, is_corrected, f" points of test {label}")
         on_validation = found.get(f"gain/val_over_{arm}")
         further = "" if on_validation is None else f" On validation {signed(on_validation)}."
-        return f"MDR over {arm}: {told}: {WORDINGS[judged.verdict].said}.{further}"
+        return f"MDR over {arm}: {told}: {_said(judged)}.{further}"
     keys = {f"gain/val_over_{arm}": "on validation", f"gain/test_over_{arm}": "on test"}
     parts = [(found[key], where) for key, where in keys.items() if key in found]
     if not parts:
@@ -414,3 +414,9 @@ def _front_sentence(result: SweepResult, second_metric: str) -> str:
     shown = some([f"{name} ({first:.2f}, {second:.4g})" for (first, second), name in front], FRONT_SHOWN)
     second_label = metric_label(second_metric)
     return f"Pareto front of {metric_label(result.metric)} and {second_label}: {shown}."
+
+
+def _said(difference: Difference) -> str:
+    """Return the verdict on `difference` in words."""
+    said = WORDINGS[difference.verdict].said
+    return said.replace("the seeds", "the folds") if difference.estimate.over == "folds" else said

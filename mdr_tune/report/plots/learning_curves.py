@@ -52,7 +52,7 @@ def learning_curves(evidence: SweepEvidence, table: AblationTable) -> Drawing | 
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     seeds = runs_in_words(rows)
     scales = " Each panel has its own scale." if len(panels) > 1 else ""
-    band = "mean with its 95 % t-interval as a band" if any(len(row.seeds) > 1 for row in rows) else "values"
+    band = "mean with its 95 % interval as a band" if any(len(row.seeds) > 1 for row in rows) else "values"
     caption = f"{name} over the epochs on {_listed(list(splits))} classes: {band}, {seeds} a row.{scales}"
     return Drawing(figure, "Learning curves", caption + of_all(rows, table))
 

@@ -37,8 +37,8 @@ def level_trajectories(_evidence: SweepEvidence, table: AblationTable) -> Drawin
     if not rows:
         return None
     figure = _row_panels(rows, _trajectories, 2.5, "epoch (0: before training)", "level, in standard deviations")
-    seeds = runs_in_words(rows)
-    lines = f"; thin lines are seeds, thick lines their mean ({seeds})" if any(len(r.seeds) > 1 for r in rows) else ""
+    seeds, runs = runs_in_words(rows), "trials" if any(row.folds for row in rows) else "seeds"
+    lines = f"; thin lines are {runs}, thick lines their mean ({seeds})" if any(len(r.seeds) > 1 for r in rows) else ""
     return Drawing(
         figure,
         "Levels over the training",
