@@ -155,7 +155,7 @@ class Dataset(Named):
         """
 
     def outline(self) -> "DatasetOutline | None":
-        """Return the number of images of each class; None if it is not known before the files are listed."""
+        """Return the number of images of each class of each split; None if unknown before the files are listed."""
         return None
 
     def listed(self) -> "ListedDataset | None":
@@ -185,7 +185,7 @@ class GlyphsDataConfig(Dataset):
         return (1, 32, 32)
 
     def outline(self) -> "DatasetOutline":
-        """Return the number of images of each class. Raise UserError if `validation` cannot be drawn."""
+        """Return the number of images of each class of each split. Raise UserError if `validation` cannot be drawn."""
         from mdr_tune.data.outline import GLYPHS, SplitOutline
 
         if self.validation is None:
@@ -469,7 +469,7 @@ class FeaturesDataConfig(_OwnClasses):
         return {**self.model_dump(exclude={"name", "recall_at"}), "recall_ks": list(self.recall_ks)}
 
     def outline(self) -> "DatasetOutline":
-        """Return the number of vectors of each class, after a check of all vectors."""
+        """Return the number of vectors of each class of each split, after a check of all vectors."""
         from mdr_tune.data.own.vector_table import outline_vectors
 
         return outline_vectors(**self.source_arguments())
@@ -521,7 +521,7 @@ class ImportedDataConfig(Dataset, OpenModel):
         return (channels, height, width)
 
     def outline(self) -> "DatasetOutline":
-        """Return the number of images of each class."""
+        """Return the number of images of each class of each split."""
         return self._opened().outline()
 
     def open(self, folder: Path, progress: Progress) -> "OpenedDataset":

@@ -58,7 +58,7 @@ class Domain(StrictModel):
         return self
 
     def probes(self) -> list[Any]:
-        """Return the values with which a domain is checked: both ends of a range, or each choice as it is written."""
+        """Return [low, high] of a range, or all choices, as the sweep file has them: the values that checks try."""
         return list(self.uniform or self.loguniform or self.int or self.choice or [])
 
     def contains(self, value: Any) -> bool:

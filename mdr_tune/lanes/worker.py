@@ -103,7 +103,7 @@ def _give_up(hub: Any, lane: int, why: str) -> None:
 
 
 def _every_so_often(progress: Progress) -> Progress:
-    """Return a function that passes calls on to `progress`: one in REPORT_EVERY_S seconds, and those at the end."""
+    """Return `progress`, but called at most once in REPORT_EVERY_S seconds, and always when all items are done."""
     next_at = 0.0
 
     def report(what: str, done: int, total: int) -> None:

@@ -183,10 +183,10 @@ def mean_of_best(seeds: Iterable[tuple[TrialRecord, tuple[float, int] | None]]) 
 
 
 def best_first_seeds(records: Iterable[TrialRecord], metric: str, number: int) -> list[TrialRecord]:
-    """Return the `number` best first seeds of configurations among `records`, by their best value of `metric`.
+    """Return the first seeds of the `number` best configurations in `records`, the best first.
 
-    The best one is first; of equal ones, the one that comes first in `records`. Only trials that ran to their end and
-    have a finite value count.
+    They are ranked by their best epoch's `metric`; ties stay in the order of `records`. Only trials that ran to their
+    end and have a finite value count.
     """
     firsts = [record for record in records if record.seed_index == 0 and record.outcome == "completed"]
     scored = [(values[0], record) for record in firsts if (values := record.objectives([metric])) is not None]

@@ -75,10 +75,10 @@ def _choice(evidence: SweepEvidence, metric: str) -> list[str]:
 
 
 def _few_seeds(rows: Sequence[Row]) -> list[str]:
-    """Return a sentence with the smallest difference between `rows` that can be told from chance, in points.
+    """Return [sentence]: by how many points a row must differ from its baseline to be significant in one test.
 
-    This difference is computed from the largest number of seeds and the median standard deviation of the tested
-    differences. The list is empty if no difference was tested.
+    This is computed for the most seeds and the median standard deviation of the tested differences. Return [] if no
+    difference was tested.
     """
     tested = [d.estimate for row in rows for d in row.differences if d.p is not None]
     if not tested:

@@ -250,10 +250,10 @@ def result_rows(result: SweepResult) -> list[Row]:
 
 
 def best_so_far(records: Sequence[TrialRecord], metric: str, finalists: int | None = None) -> dict[str, TrialRecord]:
-    """Return by arm the record of the first seed of the arm's best configuration. Arms without a value are left out.
+    """Return by arm the first seed's record of its best configuration. Arms without a value are left out.
 
-    Configurations in `records` are compared by `Row.value` of `metric`, see `standing` for `finalists`. Of equal ones,
-    the first to start is the best.
+    Configurations rank by `Row.value`; unless `finalists` is None, those with a mean of several seeds come first. Of
+    equal ones, the first to start wins.
     """
     found: dict[str, tuple[tuple[bool, float], TrialRecord]] = {}
     for row in rows_of([RecordedTrial(record, "", {}) for record in records], metric):

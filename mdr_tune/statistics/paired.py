@@ -26,7 +26,7 @@ class PairedDifference(Interval, Generic[K]):
 
 
 def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> PairedDifference[int] | None:
-    """Return the mean of `values` - `baseline`, both by training seed, over the seeds in both; None if there are none.
+    """Return mean, interval and t-test of `values` - `baseline` over shared training seeds; None if none is shared.
 
     A seed affects both runs of a pair alike (the first weights, the order of the batches). The difference of a pair is
     free of that effect, and so varies less than the values. `low`, `high` and `p` are None for a single pair, and for

@@ -198,7 +198,7 @@ def _epoch_times(records: Sequence[TrialRecord]) -> list[float]:
 def describe_epochs(cost: Cost) -> str:
     """Return a text on the number of epochs, such as `340`, `about 210, at most 340`, or `60 to 340`.
 
-    If some epochs are for further seeds of finalists, or are done, the text goes on with their numbers.
+    It goes on with `; of these 40 for further seeds` (of finalists) and `; 120 are done`, if there are any.
     """
     text, finals = _describe_number(cost.epochs), cost.final_epochs
     text += f"; of these {_describe_number(finals)} for further seeds" if finals is not None else ""

@@ -89,7 +89,7 @@ def _extend_path() -> None:
 
 
 def own_modules() -> Iterator[tuple[str, Path]]:
-    """Yield name and file of each of the user's modules that is imported, by an import path or by another such module.
+    """Yield (name, file) of each loaded module of the user: those that import paths name, and those that they import.
 
     For a package without an `__init__.py`, the folder is yielded in place of the file.
     """

@@ -109,7 +109,7 @@ class Supervisord:
         return f"It does not come back after a reboot, unless you add this line to your crontab (crontab -e): {line}"
 
     def stop(self) -> None:
-        """See `Systemd.stop`."""
+        """Stop the server and supervisord."""
         if (supervisord := _supervisord()) is not None:
             with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
                 supervisord.terminate()

@@ -162,9 +162,9 @@ def _key(content: str, size: int, interpolation: Interpolation) -> str:
 
 
 def _valid(path: Path, metadata: Metadata, paths: Sequence[str]) -> CacheFile | None:
-    """Return the cache in the file `path`; None if there is no such file, or if it was damaged and has been deleted.
+    """Return the cache in the file `path`; None if there is no file. If it is damaged, delete it and return None.
 
-    A cache whose metadata is not `metadata`, or whose paths are not `paths`, counts as damaged.
+    It is damaged, too, if its metadata is not `metadata` or its paths are not `paths`.
     """
     if not path.exists():
         return None

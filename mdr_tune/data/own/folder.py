@@ -134,9 +134,9 @@ def _what_was_taken_for_classes(root: Path, found: list[_ClassFolder]) -> str:
 
 
 def _folder_of_folders(paths: list[str]) -> str:
-    """Return the deepest folder that has all innermost folders of the images `paths` below it.
+    """Return the deepest folder above all class folders of the images `paths`: the likely `data.root`.
 
-    A folder is innermost if it has images, but no folder below it has any.
+    A class folder has images, and no folder below it has any.
     """
     folders = {os.path.dirname(path) for path in paths}
     above = {str(parent) for folder in folders for parent in PurePosixPath(folder).parents}

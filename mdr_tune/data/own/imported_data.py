@@ -83,10 +83,10 @@ def _checked(where: str, split: str, part: Any) -> tuple[Any, np.ndarray]:
 def _numbered(
     name: str, where: str, splits: Mapping[str, tuple[Any, np.ndarray]], validation: Mapping[str, Any]
 ) -> OpenedDataset:
-    """Return the data set `name` of `splits`, with classes numbered from 0 through train, validation and test.
+    """Return the data set `name`, made of `splits`: (images, labels) by split. Number all classes from 0.
 
-    If there is no validation split, draw its classes from the training classes, with the arguments `validation` of
-    `draw_classes`. Splits that do not fit together are a CodeError that begins with `where`, as in `_checked`.
+    Without a validation split, draw its classes from train: `draw_classes(..., **validation)`. If images differ in
+    shape, or splits share a class, raise a CodeError that begins with `where`, as in `_checked`.
     """
     shapes = {split: tuple(images.shape[1:]) for split, (images, _) in splits.items()}
     if len(set(shapes.values())) > 1:

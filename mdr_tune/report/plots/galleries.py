@@ -107,26 +107,25 @@ def _block(axes: "Axes", queries: list[ShownQuery]) -> None:
             _picture(axes, neighbour, left, top, neighbour.label == query.image.label)
 
 
-def _picture(axes: "Axes", image: ShownImage, left: float, top: float, right: bool | None) -> None:
-    """Draw `image` on `axes`, one unit wide and high, with a frame. `left` and `top` are its left and upper edge.
+def _picture(axes: "Axes", image: ShownImage, left: float, top: float, correct: bool | None) -> None:
+    """Draw `image` on `axes`, one unit wide and high, in a frame. Its upper left corner is (`left`, `top`).
 
-    `right` says whether the picture is of the query's class; None for the query itself.
+    `correct` says whether `image` is of the query's class; None for the query itself.
     """
     from matplotlib.patches import Rectangle
 
     pixels = np.moveaxis(image.pixels, 0, -1)
     pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
     axes.imshow(pixels, extent=(left, left + 1, top + 1, top), interpolation="none")
-    colour = "#222222" if right is None else GREEN if right else VERMILLION
-    frame = Rectangle(
-        (left, top), 1, 1, fill=False, edgecolor=colour, linewidth=1 if right is None else 2.2, linestyle=_dash(right)
-    )
+    colour = "#222222" if correct is None else GREEN if correct else VERMILLION
+    width = 1 if correct is None else 2.2
+    frame = Rectangle((left, top), 1, 1, fill=False, edgecolor=colour, linewidth=width, linestyle=_dash(correct))
     axes.add_patch(frame)
-    if right is not None:
+    if correct is not None:
         box = {"boxstyle": "circle,pad=0.1", "facecolor": "white", "edgecolor": colour, "linewidth": 1}
-        mark = RIGHT if right else WRONG
+        mark = RIGHT if correct else WRONG
         axes.text(left + 0.9, top + 0.9, mark, color=colour, ha="center", va="center", fontsize=9, bbox=box)
 
 
-def _dash(right: bool | None) -> str | tuple[int, tuple[float, float]]:
-    return (0, (2.2, 1.2)) if right is False else "-"
+def _dash(correct: bool | None) -> str | tuple[int, tuple[float, float]]:
+    return (0, (2.2, 1.2)) if correct is False else "-"
