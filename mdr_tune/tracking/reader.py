@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from typing import cast
 
 from mlflow import MlflowClient
@@ -66,11 +67,14 @@ def trial_run_id(client: MlflowClient, sweep: str, trial: str) -> str:
     """Return the id of the run of `trial`, such as `mdr-007`, in the newest launch of `sweep`; else raise UserError."""
     runs = {recorded.record.name: recorded.run_id for recorded in read_sweep(client, sweep).trials}
     if trial not in runs:
-        known = some(list(runs), most=5)
-        raise UserError(
-            f"the newest launch of {sweep} has no trial {trial!r}.{did_you_mean(trial, list(runs))} It has {known}"
-        )
+        alike = [name for name in runs if _without_zeros(name) == _without_zeros(trial)]
+        hint = did_you_mean(trial, alike or list(runs))
+        raise UserError(f"the newest launch of {sweep} has no trial {trial!r}.{hint} It has {some(list(runs), most=5)}")
     return runs[trial]
+
+
+def _without_zeros(name: str) -> str:
+    return re.sub(r"-0+", "-", name)
 
 
 def _launch(client: MlflowClient, name: str, experiment_id: str, parent_run_id: str | None) -> Run:
