@@ -102,6 +102,7 @@ def glyph_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def _as_it_was() -> Iterator[None]:
     """Keep the addresses of stores and clusters, and the folders of a user's code, from reaching the next test."""
     before = {key: os.environ.get(key) for key in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
+    loaded = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "tests"}
     yield
     for key, value in before.items():
         if value is None:
@@ -110,6 +111,7 @@ def _as_it_was() -> Iterator[None]:
             os.environ[key] = value
     if "mdr_tune.util.import_path" in sys.modules:
         sys.modules["mdr_tune.util.import_path"].look_for_code_in([])
+    sys.modules.update(loaded)  # where an import path names one of them, all count as a user's code, and are forgotten
 
 
 @pytest.fixture
