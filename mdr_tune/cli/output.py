@@ -50,24 +50,7 @@ def print_plan(console: Console, plan: Plan) -> None:
                     _add(table, "  space", f"{key}.{name}", part.describe())
         else:
             _add(table, "  space", key, domain.describe())
-    goal = " and ".join(plan.metrics)
-    _add(
-        table,
-        "  search",
-        sweep.search.sampler,
-        f"maximise {goal}, up to {count(plan.max_epochs, 'epoch')}, {sweep.search.scheduler.describe()}",
-    )
-    if limits := describe_stop(sweep.search.stop):
-        _add(table, "", "ends at", limits)
-    if sweep.search.folds is not None:
-        trials = f"{count(sweep.num_repeats, 'trial')} of each configuration"
-        _add(table, "", "folds", f"{sweep.search.folds}, each with every seed: {trials}")
-    if sweep.search.seeds is not None:
-        _add(table, "", "seeds", ", ".join(map(str, sweep.search.seeds)))
-    elif sweep.search.seeds_per_trial > 1:
-        best = sweep.search.finalists
-        whose = f"the best {best} of each arm, after its search" if best else "each trial that is not stopped early"
-        _add(table, "", "seeds", f"{sweep.search.seeds_per_trial} for {whose}")
+    _add_search(table, plan)
     for arm in plan.arms:
         _add(
             table,
@@ -94,6 +77,29 @@ def print_plan(console: Console, plan: Plan) -> None:
     console.print(table)
     for note in plan.notes:
         say(console, f"  note: {note}")
+
+
+def _add_search(table: Table, plan: Plan) -> None:
+    """Add rows on the search of `plan` to `table`: sampler, metrics, scheduler, limits, folds and seeds."""
+    sweep = plan.sweep
+    goal = " and ".join(plan.metrics)
+    _add(
+        table,
+        "  search",
+        sweep.search.sampler,
+        f"maximise {goal}, up to {count(plan.max_epochs, 'epoch')}, {sweep.search.scheduler.describe()}",
+    )
+    if limits := describe_stop(sweep.search.stop):
+        _add(table, "", "ends at", limits)
+    if sweep.search.folds is not None:
+        trials = f"{count(sweep.num_repeats, 'trial')} of each configuration"
+        _add(table, "", "folds", f"{sweep.search.folds}, each with every seed: {trials}")
+    if sweep.search.seeds is not None:
+        _add(table, "", "seeds", ", ".join(map(str, sweep.search.seeds)))
+    elif sweep.search.seeds_per_trial > 1:
+        best = sweep.search.finalists
+        whose = f"the best {best} of each arm, after its search" if best else "each trial that is not stopped early"
+        _add(table, "", "seeds", f"{sweep.search.seeds_per_trial} for {whose}")
 
 
 def _add_trial(table: Table, plan: Plan) -> None:
