@@ -21,6 +21,7 @@ from mdr_tune.config.chosen_metrics import NO_OTHERS, MetricsConfig
 from mdr_tune.config.datasets import Dataset, read_data
 from mdr_tune.config.overrides import read_override
 from mdr_tune.config.strict_model import set_dotted
+from mdr_tune.config.sweep import NAME
 from mdr_tune.config.sweep_reading import read_sweep
 from mdr_tune.records.journal import Past
 from mdr_tune.sweep.in_store import check_in_store
@@ -46,7 +47,6 @@ models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/model, a run's id, SWEEP/
 model.pt of import-official, a backbone such as resnet50 or resnet50@WEIGHTS (a name or a file), my_models:make, or a
 Parquet file of vectors with their images' paths
 """
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -151,7 +151,7 @@ def _experiment(name: str | None, data: Dataset) -> str:
         path = getattr(data, "file", None) or (None if data.is_published else getattr(data, "root", None))
         made = data.name if path is None else Path(path).stem
         name = re.sub(r"[^A-Za-z0-9_.-]+", "_", made).lstrip("_.-")[:64] or data.name
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(NAME, name):
         raise UserError(
             f"--name {name}: a name has up to 64 letters, digits and _ . -, and begins with a letter or digit"
         )

@@ -219,10 +219,14 @@ class ResourcesConfig(StrictModel):
         return self
 
 
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+"""Regular expression of the names that a sweep, and an MLflow experiment of this program, may have."""
+
+
 class SweepConfig(StrictModel):
     """The content of a whole sweep file."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    name: str = Field(pattern=f"^{NAME}$")
     """Name of the sweep. Its MLflow experiment and its registered model have the same name."""
     metric: Annotated[str, AfterValidator(_known_metric)] = "val/recall_at_1"
     """Metric that is maximised, on the validation classes, or with `trial.protocol: paper` on the test classes."""

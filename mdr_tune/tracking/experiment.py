@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mdr_tune.tracking.deleted import is_deleted, restore_experiment
@@ -58,3 +59,21 @@ def child_runs(client: MlflowClient, experiment_id: str, parent_run_id: str, mor
         token = page.token
         if not token:
             return
+
+
+def find_run(client: MlflowClient, run_id: str, store: str) -> Run:
+    """Return the run `run_id`. `store` is the store's address, for the message.
+
+    Raises:
+        UserError: There is no such run.
+        MlflowException: The store does not answer.
+    """
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise UserError(
+            f"{run_id}: there is no such run in {store}. A run's id is in its address in the MLflow UI; --tracking-uri "
+            "names another store"
+        ) from None

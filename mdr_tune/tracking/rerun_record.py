@@ -14,7 +14,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFL
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.metrics import find, is_compared
-from mdr_tune.tracking.experiment import check_active
+from mdr_tune.tracking.experiment import check_active, find_run
 from mdr_tune.tracking.reader import read_history
 from mdr_tune.tracking.run_files import read_text
 from mdr_tune.tracking.tags import DEVICE_TAG, EXPLOITED_TAG, run_tags
@@ -62,15 +62,7 @@ def read_original(client: MlflowClient, run_id: str, store: str) -> Original:
         UserError: There is no such run, the run does not belong to a trial, or the trial cannot be repeated. The
             error's text says what to do.
     """
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-        raise UserError(
-            f"{run_id}: there is no such run in {store}. A run's id is in its address in the MLflow UI; --tracking-uri "
-            "names another store"
-        ) from None
+    run = find_run(client, run_id, store)
     check_active(client, client.get_experiment(run.info.experiment_id))  # the rerun becomes a run in it too
     _check_repeatable(client, run)
     tags = run.data.tags

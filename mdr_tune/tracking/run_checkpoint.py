@@ -13,7 +13,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from mdr_tune.records.objectives import best_epoch_key
 from mdr_tune.tracking.deleted import is_deleted, restore_runs
-from mdr_tune.tracking.experiment import child_runs
+from mdr_tune.tracking.experiment import child_runs, find_run
 from mdr_tune.tracking.rerun_record import REPEAT_FILE
 from mdr_tune.tracking.run_files import read_text
 from mdr_tune.tracking.tags import METRIC_TAG, OUTCOME_TAG, TRIAL_TAG
@@ -67,14 +67,9 @@ def fetch_checkpoint(client: MlflowClient, run_id: str, folder: Path) -> RunChec
 
 def _run(client: MlflowClient, run_id: str) -> Run:
     try:
-        run = client.get_run(run_id)
+        run = find_run(client, run_id, without_password(client.tracking_uri))
     except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise UserError(f"{run_id}: the MLflow store does not answer ({first_line(error)})") from error
-        raise UserError(
-            f"{run_id}: there is no such run in {without_password(client.tracking_uri)}. A run's id is in its address "
-            "in the MLflow UI; --tracking-uri names another store"
-        ) from None
+        raise UserError(f"{run_id}: the MLflow store does not answer ({first_line(error)})") from error
     if is_deleted(run):
         raise UserError(f"{run_id}: was deleted in MLflow; restore it: {restore_runs(client, [run_id])}")
     return run
