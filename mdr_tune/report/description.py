@@ -13,7 +13,7 @@ from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord, sta
 from mdr_tune.report.names import full_title, test_key, value_titles
 from mdr_tune.report.output import texts
 from mdr_tune.report.output.markdown import escape, table_lines
-from mdr_tune.report.rows import AblationTable, Row, best_of, result_rows, said_outcome, said_parameters
+from mdr_tune.report.rows import AblationTable, Row, best_of, best_so_far, result_rows, said_outcome, said_parameters
 from mdr_tune.report.sentences import beside_baselines, best_trial, verdict
 from mdr_tune.util.words import count, last_line
 
@@ -30,14 +30,16 @@ def trial_table(result: SweepResult) -> tuple[list[str], list[list[str]]]:
     """Return the column titles and the rows of cells of the table of trials in `result`, for the terminal and MLflow.
 
     The rows are the best configurations of the main search, or all configurations of a grid in the order of their
-    start, then the best configuration of each baseline. The value of a configuration is the mean over its seeds.
+    start, then the best configuration of each baseline, so far if the sweep was interrupted. The value of a
+    configuration is the mean over its seeds.
     """
     rows = result_rows(result)
     main = [r for r in rows if r.first.arm == result.main_arm and best_of(r.trials[0], r.metric) is not None]
     if not result.shows_all:
         main.sort(key=lambda row: standing(row.value, result.finalists), reverse=True)
         del main[BEST_TRIALS_SHOWN:]
-    baselines = [record.config_name for arm, record in result.best.items() if arm != result.main_arm]
+    best = result.best or best_so_far(result.records, result.metric, result.finalists)
+    baselines = [record.config_name for arm, record in best.items() if arm != result.main_arm]
     shown = [*main, *(row for name in baselines for row in rows if row.name == name)]
     said = said_parameters([trial for row in rows for trial in row.trials], result.metric)
     several = any((row.value or (0.0, 1))[1] > 1 for row in shown)

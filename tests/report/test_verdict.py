@@ -224,6 +224,8 @@ def test_an_interrupted_sweep_does_not_claim_that_nothing_ran() -> None:
         "Interrupted: this session chose no winner and read no test classes. What was recorded is in MLflow."
     ]
     assert trial_table(sweep)[1] == [["mdr-001", "killed", "2", "60.00", "", ""]]
+    sweep.records += [record("triplet-001", [40.0]), record("triplet-002", [50.0])]
+    assert names(sweep) == ["mdr-001", "triplet-002"]  # the best so far, though no best was chosen
 
 
 def test_the_description_in_mlflow() -> None:
